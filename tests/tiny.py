@@ -81,13 +81,15 @@ def make_lm(family: str = "llama", seed: int = 0, **overrides: object) -> PreTra
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**{**grouped, "tie_word_embeddings": True, **overrides})),
         "gpt2": lambda: GPT2LMHeadModel(
             GPT2Config(**{**vocab, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256,
-                          "initializer_range": 0.2, **overrides})
+                          "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "initializer_range": 0.2,
+                          **overrides})
         ),  # fmt: skip
         "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**{**gemma, **overrides})),
         # Its embedding is narrower than its layers, as in the smallest OPT.
         "opt": lambda: OPTForCausalLM(
             OPTConfig(**{**vocab, "hidden_size": 32, "word_embed_proj_dim": 24, "ffn_dim": 48, "num_hidden_layers": 2,
-                         "num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.2, **overrides})
+                         "num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.2, "dropout": 0.0,
+                         **overrides})
         ),
     }  # fmt: skip
     torch.manual_seed(seed)
@@ -103,9 +105,11 @@ def tiny_config(cell: str = "slots", **overrides: object) -> PrefMemoryConfig:
     return PrefMemoryConfig(cell=cell, encoder_name_or_path="tiny-encoder", **{**sizes, **overrides})
 
 
-def make_model(family: str = "llama", cell: str = "slots", seed: int = 0, **overrides: object) -> PrefLSTMForCausalLM:
+def make_model(
+    family: str = "llama", cell: str = "slots", seed: int = 0, dtype: torch.dtype = torch.float32, **overrides: object
+) -> PrefLSTMForCausalLM:
     """An LM with a fresh memory, all its parameters asymmetric, in eval mode."""
-    lm = make_lm(family, seed)
+    lm = make_lm(family, seed).to(dtype)
     torch.manual_seed(seed + 1)
     model = PrefLSTMForCausalLM.from_language_model(lm, make_tokenizer(), tiny_config(cell, **overrides)).eval()
     scramble(model.memory, seed + 2)
