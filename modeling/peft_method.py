@@ -16,6 +16,8 @@ from peft.mapping import (
 )
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
+from transformers import LogitsProcessorList
+from transformers.generation.logits_process import SuppressTokensLogitsProcessor
 
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
 from .memory_call import MemoryCall, MemoryInputs
@@ -164,7 +166,9 @@ class PrefMemoryModel(BaseTuner):
         return out
 
     @contextmanager
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], MemoryCall]]:
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], generates: bool = False
+    ) -> Iterator[tuple[dict[str, Any], MemoryCall]]:
         if args:
             kwargs["input_ids"] = args[0]
         if len(args) > 1:
@@ -174,7 +178,7 @@ class PrefMemoryModel(BaseTuner):
         inputs = MemoryInputs.pop_from(kwargs)
         config: PrefMemoryConfig = self.peft_config[self.active_adapters[0]]
         readout = None if self.layer.disable_adapters else inputs.read(self.memory, self.embed)
-        call = MemoryCall.prepare(kwargs, readout, config, bool(self.layer.disable_adapters))
+        call = MemoryCall.prepare(kwargs, readout, config, bool(self.layer.disable_adapters), generates)
         token = _SOFT_TOKENS.set(call.soft_tokens)
         try:
             yield call.kwargs, call
@@ -187,11 +191,16 @@ class PrefMemoryModel(BaseTuner):
             return call.restore_logits(self.model(**call.with_positions(prepared) if takes_positions else prepared))
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        with self._call(args, kwargs) as (prepared, call):
-            if prepared.get("prefill_chunk_size") is not None and call.soft_tokens is not None:
-                raise ValueError(
-                    "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
-                )
+        with self._call(args, kwargs, generates=True) as (prepared, call):
+            if call.soft_tokens is not None:
+                if prepared.get("prefill_chunk_size") is not None:
+                    raise ValueError(
+                        "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
+                    )
+                # The LM must not write the placeholder: the next step would take it for a soft token.
+                token_id = self.peft_config[self.active_adapters[0]].memory_token_id
+                suppress = SuppressTokensLogitsProcessor([token_id], device=prepared["input_ids"].device)
+                prepared["logits_processor"] = LogitsProcessorList([*(prepared.get("logits_processor") or []), suppress])
             return call.restore_sequences(self.model.generate(**prepared))
 
 
