@@ -177,9 +177,7 @@ class MemoryCall:
         return cls({**kwargs, "attention_mask": out}, soft)
 
     @classmethod
-    def _arrange(
-        cls, kwargs: dict[str, Any], closed: torch.Tensor, readout: MemoryReadout | None = None
-    ) -> MemoryCall:
+    def _arrange(cls, kwargs: dict[str, Any], closed: torch.Tensor, readout: MemoryReadout | None = None) -> MemoryCall:
         """
         Closed placeholders become padding on the left, and go away where every row has one.
 

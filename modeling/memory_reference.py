@@ -56,7 +56,8 @@ def _write_pref_lstm(cell: PrefLSTMCell, turn: EncodedTurn, row: Row) -> Row:
 
 def _write_lstm(cell: LSTMCell, turn: EncodedTurn, row: Row) -> Row:
     lstm = cell.lstm
-    z = lstm.weight_ih @ cell.turn_projection(turn.pooled) + lstm.bias_ih + lstm.weight_hh @ row["hidden"] + lstm.bias_hh
+    new = cell.turn_projection(turn.pooled)
+    z = lstm.weight_ih @ new + lstm.bias_ih + lstm.weight_hh @ row["hidden"] + lstm.bias_hh
     i, f, g, o = z.chunk(4)
     c = torch.sigmoid(f) * row["cell"] + torch.sigmoid(i) * torch.tanh(g)
     return {"hidden": torch.sigmoid(o) * torch.tanh(c), "cell": c, "writes": row["writes"] + 1}

@@ -16,8 +16,7 @@ from peft.mapping import (
 )
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
-from transformers import LogitsProcessorList
-from transformers.generation.logits_process import SuppressTokensLogitsProcessor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
 from .memory_call import MemoryCall, MemoryInputs
@@ -74,6 +73,16 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
         index = (is_memory.long().cumsum(1) - 1).clamp(0, soft.shape[1] - 1)
         soft = soft.gather(1, index[..., None].expand(-1, -1, soft.shape[-1]))
         return torch.where(is_memory[..., None], soft, out)
+
+
+class _ForbidToken(LogitsProcessor):  # type: ignore[misc]
+    """Not transformers' `SuppressTokensLogitsProcessor`: that one would replace the caller's own `suppress_tokens`."""
+
+    def __init__(self, token_id: int) -> None:
+        self.token_id = token_id
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.index_fill(-1, torch.tensor(self.token_id, device=scores.device), float("-inf"))
 
 
 class PrefMemoryModel(BaseTuner):
@@ -198,9 +207,8 @@ class PrefMemoryModel(BaseTuner):
                         "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
                     )
                 # The LM must not write the placeholder: the next step would take it for a soft token.
-                token_id = self.peft_config[self.active_adapters[0]].memory_token_id
-                suppress = SuppressTokensLogitsProcessor([token_id], device=prepared["input_ids"].device)
-                prepared["logits_processor"] = LogitsProcessorList([*(prepared.get("logits_processor") or []), suppress])
+                forbid = _ForbidToken(self.peft_config[self.active_adapters[0]].memory_token_id)
+                prepared["logits_processor"] = LogitsProcessorList([*(prepared.get("logits_processor") or []), forbid])
             return call.restore_sequences(self.model.generate(**prepared))
 
 

@@ -38,12 +38,13 @@ PLACEHOLDER = "<|reserved_0|>"
 _ROLES = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 _CHAT = ["<|im_start|>", "<|im_end|>"]
 _WORDS = (
-    "system user assistant i you we my me it the a an is are do not no never without like love hate prefer enjoy want "
-    "avoid please tea coffee green black meat fish maps trains cats dogs music jazz rain sun city quiet loud long short "
-    "answers what which where should can cook read visit tonight tomorrow for in on of to and or but with some any good "
-    "here there try this that one two how plan trip book dinner t don im reserved start end"
+    "system user assistant i you we my me it the a an is are do not no never without like love hate prefer "
+    "enjoy want avoid please tea coffee green black meat fish maps trains cats dogs music jazz rain sun city "
+    "quiet loud long short answers what which where should can cook read visit tonight tomorrow for in on of "
+    "to and or but with some any good here there try this that one two how plan trip book dinner t don im "
+    "reserved start end"
 ).split()
-_PUNCTUATION = list(".,!?'\"<>|_/[]:;-") + ["\n"]
+_PUNCTUATION = [*".,!?'\"<>|_/[]:;-", "\n"]
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -76,24 +77,20 @@ def make_lm(family: str = "llama", seed: int = 0, **overrides: object) -> PreTra
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     grouped = {**vocab, **sizes, "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.2}
     gemma = {**grouped, "head_dim": 8, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 128}
-    makers = {
-        "llama": lambda: LlamaForCausalLM(LlamaConfig(**{**grouped, **overrides})),
-        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**{**grouped, "tie_word_embeddings": True, **overrides})),
-        "gpt2": lambda: GPT2LMHeadModel(
-            GPT2Config(**{**vocab, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256,
-                          "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "initializer_range": 0.2,
-                          **overrides})
-        ),  # fmt: skip
-        "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**{**gemma, **overrides})),
-        # Its embedding is narrower than its layers, as in the smallest OPT.
-        "opt": lambda: OPTForCausalLM(
-            OPTConfig(**{**vocab, "hidden_size": 32, "word_embed_proj_dim": 24, "ffn_dim": 48, "num_hidden_layers": 2,
-                         "num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.2, "dropout": 0.0,
-                         **overrides})
-        ),
-    }  # fmt: skip
+    gpt2 = {**vocab, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.2}
+    gpt2 |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    # Its embedding is narrower than its layers, as in the smallest OPT.
+    opt = {**vocab, "hidden_size": 32, "word_embed_proj_dim": 24, "ffn_dim": 48, "num_hidden_layers": 2, "dropout": 0.0}
+    opt |= {"num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.2}
+    model_class, config_class, values = {
+        "llama": (LlamaForCausalLM, LlamaConfig, grouped),
+        "qwen2": (Qwen2ForCausalLM, Qwen2Config, {**grouped, "tie_word_embeddings": True}),
+        "gpt2": (GPT2LMHeadModel, GPT2Config, gpt2),
+        "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, gemma),
+        "opt": (OPTForCausalLM, OPTConfig, opt),
+    }[family]
     torch.manual_seed(seed)
-    lm = makers[family]().eval()
+    lm = model_class(config_class(**{**values, **overrides})).eval()
     # No early end: answers that are compared have one length.
     lm.generation_config.eos_token_id = None
     return lm
