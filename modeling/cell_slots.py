@@ -168,30 +168,45 @@ class SlotCell(MemoryCell):
             },
         )
 
-    def score(self, state: MemoryState, query: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores `(batch, num_slots)` of the slots (free ones `-inf`) and their best cosine `(batch,)`."""
-        filled = state["strengths"] > 0
-        if query is None:
-            return state["times"].float().masked_fill(~filled, float("-inf")), filled.any(dim=1).float()
+    def relevance(
+        self, query: torch.Tensor, keys: torch.Tensor, filled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        How relevant stored turns are to a query, and whether any is.
+
+        Args:
+            query (`torch.Tensor` of shape `(batch, encoder_hidden_size)`): Of the current message.
+            keys (`torch.Tensor` of shape `(batch, n, encoder_hidden_size)`): Of the stored turns, length 1.
+            filled (`torch.Tensor` of shape `(batch, n)`, bool): Which of them there are.
+
+        Returns:
+            Scores `(batch, n)`, `-inf` where nothing is stored, and gate logits `(batch,)`.
+        """
         q = F.normalize(query + self.query_projection(query), dim=-1)
-        k = F.normalize(state["keys"] + self.key_projection(state["keys"]), dim=-1)
+        k = F.normalize(keys + self.key_projection(keys), dim=-1)
         cosine = (k * q[:, None]).sum(-1)
         best = cosine.masked_fill(~filled, -1.0).amax(dim=1)
-        return (cosine * self.log_temperature.exp()).masked_fill(~filled, float("-inf")), best
+        temperature = self.log_temperature.exp()
+        gate = self.gate(torch.cat([query, best[:, None]], dim=-1)).squeeze(-1)
+        gate = gate + temperature * (best - self.gate_threshold)
+        return (cosine * temperature).masked_fill(~filled, float("-inf")), gate
 
-    def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
-        scores, best = self.score(state, query)
+    def read(
+        self, state: MemoryState, query: torch.Tensor | None, embed: Embed, slot: torch.Tensor | None = None
+    ) -> CellReadout:
+        """As [`MemoryCell.read`]; training may name the `slot (batch,)` to read, -1 for the best one."""
         filled = state["strengths"] > 0
+        if query is None:
+            scores = state["times"].float().masked_fill(~filled, float("-inf"))
+            gate = torch.ones_like(scores[:, 0])
+        else:
+            scores, gate = self.relevance(query, state["keys"], filled)
         # A row without a filled slot has no weights: softmax over nothing would be nan.
         weights = torch.where(filled, scores.masked_fill(~filled.any(1, keepdim=True), 0.0).softmax(-1), 0.0)
         chosen = torch.where(filled, scores, torch.full_like(scores, -1e9)).argmax(dim=1)
+        if slot is not None:
+            chosen = torch.where(slot >= 0, slot, chosen)
         row = torch.arange(chosen.shape[0], device=chosen.device)
-
-        if query is None:
-            gate = torch.full_like(best, 1.0)
-        else:
-            features = torch.cat([query, best[:, None]], dim=-1)
-            gate = self.gate(features).squeeze(-1) + self.log_temperature.exp() * (best - self.gate_threshold)
         acts = straight_through(torch.sigmoid(gate)) * straight_through(weights[row, chosen])
         acts = acts * torch.where(filled[row, chosen], state["strengths"][row, chosen], 1.0)
 

@@ -195,6 +195,9 @@ class PrefMemoryModel(BaseTuner):
             _SOFT_TOKENS.reset(token)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if (objective := kwargs.pop("memory_objective", None)) is not None:
+            # A training step of several parts runs as one forward, so that DDP and its like see one.
+            return objective(self)
         with self._call(args, kwargs) as (prepared, call):
             takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
             return call.restore_logits(self.model(**call.with_positions(prepared) if takes_positions else prepared))

@@ -96,9 +96,13 @@ class TurnEncoder:
         return EncodedTurn(pooled.float().cpu(), ids, mask, features, salience)
 
     @torch.no_grad()
+    def encode_pooled(self, turns: Sequence[Turn]) -> torch.Tensor:
+        """The vectors `(batch, hidden)`, float32, alone: a turn's key."""
+        return self._pool(self.hidden_states(turns)).float().cpu()
+
     def encode_query(self, texts: Sequence[str]) -> torch.Tensor:
         """The vectors `(batch, hidden)`, float32, of the user's current messages, for [`PrefMemory.read`]."""
-        return self._pool(self.hidden_states([Turn(text) for text in texts])).float().cpu()
+        return self.encode_pooled([Turn(text) for text in texts])
 
     def _pool(self, passed: EncoderPass) -> torch.Tensor:
         """The encoder's own pooling, over the user's segment."""

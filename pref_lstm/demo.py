@@ -50,7 +50,9 @@ def run(options: argparse.Namespace) -> int:
         detector = load_default_detector()
     name = model.memory_config.base_model_name_or_path
     kind = "trained" if is_trained else "UNTRAINED: it copies words and nothing was learned yet"
-    console.print(f"[bold]{name}[/], frozen, with a memory of {model.memory_config.num_soft_tokens} soft tokens ({kind})")
+    console.print(
+        f"[bold]{name}[/], frozen, with a memory of {model.memory_config.num_soft_tokens} soft tokens ({kind})"
+    )
 
     shown: dict[str, Any] = {"lm": name, "trained": is_trained, "turns": [], "answers": []}
     state = model.initial_state()

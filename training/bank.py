@@ -70,9 +70,7 @@ def load_bank() -> tuple[tuple[BankPreference, ...], tuple[BankTopic, ...]]:
             continue
         implicit = row.pop("implicit")
         row["questions"], row["answers"] = tuple(row["questions"]), tuple(row["answers"])
-        preferences.append(
-            BankPreference(**row, implicit_agent=implicit["agent"], implicit_user=implicit["user"])
-        )
+        preferences.append(BankPreference(**row, implicit_agent=implicit["agent"], implicit_user=implicit["user"]))
     return tuple(preferences), tuple(topics)
 
 

@@ -70,7 +70,9 @@ def self_conversations(
         batch = preferences[start : start + batch_size]
         begun = openings[start : start + batch_size]
         opened = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in begun]
-        read = [reminder_prompt(tokenizer, [p.explicit], p.questions[2]) + o for p, o in zip(batch, opened, strict=True)]
+        read = [
+            reminder_prompt(tokenizer, [p.explicit], p.questions[2]) + o for p, o in zip(batch, opened, strict=True)
+        ]
         bare = [question_prompt(tokenizer, p.questions[2]) + o for p, o in zip(batch, opened, strict=True)]
         texts = _guided(lm, tokenizer, read, bare, strength, max_new_tokens, generator)
         for p, opening, text in zip(batch, begun, texts, strict=True):

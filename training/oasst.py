@@ -18,7 +18,8 @@ def load_oasst_prompts(path: str | Path) -> list[dict[str, Any]]:
     Every prompt of a file of OASST1 messages with the assistant's message before it.
 
     Args:
-        path (`str` or `Path`): JSONL with the upstream fields `message_id`, `parent_id`, `message_tree_id`, `role`, `text`.
+        path (`str` or `Path`):
+            JSONL with the upstream fields `message_id`, `parent_id`, `message_tree_id`, `role`, `text`.
 
     Returns:
         `list[dict]`: `{"agent", "user", "tree", "split"}` per prompt that holds text.

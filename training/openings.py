@@ -1,4 +1,4 @@
-"""Openings that take a preference up in its own words, in the plain voice that assistants have; the LM goes on from there."""
+"""Openings that take a preference up in its own words, in the plain voice of assistants; the LM goes on from there."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TOP_K = 48
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, max_answer_tokens: int) -> list[int]:
     """An answer's tokens, with the end of the turn if it is not cut."""
     ids: list[int] = tokenizer(answer.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return (ids + [int(tokenizer.eos_token_id)])[:max_answer_tokens]
+    return [*ids, int(tokenizer.eos_token_id)][:max_answer_tokens]
 
 
 def add_teacher(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
 from pref_lstm.modeling.prompt import build_prompt
+from transformers import PreTrainedTokenizerBase
 
 
 def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
@@ -22,7 +21,9 @@ def prefix_prompt(tokenizer: PreTrainedTokenizerBase, preferences: Sequence[str]
 
 def reminder_prompt(tokenizer: PreTrainedTokenizerBase, preferences: Sequence[str], question: str) -> list[int]:
     """The preferences inside the user's turn, with a reminder: the stronger form."""
-    reminder = f"{question} (Reminder: {' '.join(preferences)} Please make sure that your answer follows this preference.)"
+    reminder = (
+        f"{question} (Reminder: {' '.join(preferences)} Please make sure that your answer follows this preference.)"
+    )
     return build_prompt(tokenizer, [{"role": "user", "content": reminder}])
 
 

@@ -1,0 +1,40 @@
+"""Arguments of memory training: the Trainer's own, and the weights of the loss terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
+    """
+    Defaults that differ from `TrainingArguments`: `learning_rate` 5e-4, `lr_scheduler_type` cosine, `warmup_steps` 0.05
+    of all, `max_grad_norm` 1, `per_device_train_batch_size` 8, one epoch, logging every 10 steps, the last checkpoint
+    kept every 50 steps, no columns removed.
+
+    Args:
+        distill_weight (`float`): Weight of the KL from the teacher, nats per answer token.
+        nll_weight (`float`): Weight of next-token loss on the answers themselves.
+        relevance_weight (`float`): Weight of finding the relevant stored turn (cell `slots`).
+        gate_weight (`float`): Weight of knowing whether any stored turn is relevant.
+        relation_weight (`float`): Weight of telling same, reversed and different turns apart (cell `slots`).
+    """
+
+    learning_rate: float = field(default=5e-4)
+    lr_scheduler_type: str = field(default="cosine")
+    warmup_steps: float = field(default=0.05)
+    per_device_train_batch_size: int = field(default=8)
+    num_train_epochs: float = field(default=1.0)
+    weight_decay: float = field(default=0.0)
+    logging_steps: float = field(default=10)
+    save_steps: float = field(default=50)
+    save_total_limit: int | None = field(default=1)
+    remove_unused_columns: bool = field(default=False)
+    label_names: list[str] | None = field(default_factory=lambda: ["answer_ids"])
+    distill_weight: float = field(default=1.0)
+    nll_weight: float = field(default=0.0)
+    relevance_weight: float = field(default=1.0)
+    gate_weight: float = field(default=1.0)
+    relation_weight: float = field(default=1.0)

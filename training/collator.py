@@ -1,0 +1,109 @@
+"""From conversations to tensors: what was written, what is asked, and what the teacher would say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pref_lstm.modeling.outputs import EncodedTurn
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_encoder import TurnEncoder
+from transformers import PreTrainedTokenizerBase
+
+from .retrieval_sampler import RetrievalSampler
+from .teacher import TOP_K
+from .text_forms import memory_prompt
+
+
+class MemoryCollator:
+    """
+    Collates rows of [`add_teacher`] into a batch of [`memory_objective`].
+
+    Everything random is drawn from the row's `index`, so a resumed run sees what an uninterrupted one does.
+
+    Args:
+        tokenizer: The LM's.
+        encoder ([`TurnEncoder`]): Reads turns and questions.
+        sampler ([`RetrievalSampler`]): Makes the rows that teach relevance, and pairs that teach relation.
+        memory_token_id, num_soft_tokens (`int`): Of the adapter.
+        num_turns (`Sequence[int]`): How many turns are written before the question; one is drawn per row.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        encoder: TurnEncoder,
+        sampler: RetrievalSampler,
+        memory_token_id: int,
+        num_soft_tokens: int,
+        num_turns: Sequence[int] = (1, 2, 4, 8),
+    ) -> None:
+        self.tokenizer, self.encoder, self.sampler = tokenizer, encoder, sampler
+        self.memory_token_id, self.num_soft_tokens, self.num_turns = memory_token_id, num_soft_tokens, num_turns
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """
+        Args:
+            rows: With `index`, `topic`, `forms`, `question`, `answer_ids`, `teacher_ids`, `teacher_logits`.
+
+        Returns:
+            `prefix_ids` and `prefix_mask` `(batch, prefix)`, padded left: the prompt before the block of placeholders.
+            `suffix_ids`, `suffix_mask` `(batch, suffix)`, padded right: the block, the rest of the prompt, the answer.
+            `labels` `(batch, suffix)`: at the position that predicts it, each answer token, else -100.
+            `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
+            `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
+            `(batch, encoder_hidden_size)`, `relevant` `(batch,)`: which turn the question is about.
+            And what [`RetrievalSampler`] adds.
+        """
+        rngs = [random.Random(f"row {row['index']}") for row in rows]
+        written, relevant = zip(*[self._turns(row, rng) for row, rng in zip(rows, rngs, strict=True)], strict=True)
+        turns, mask = self._encode(written)
+        prefixes, suffixes, labels = [], [], []
+        for row in rows:
+            ids = memory_prompt(self.tokenizer, row["question"], self.memory_token_id, self.num_soft_tokens)
+            block = ids.index(self.memory_token_id)
+            prefixes.append(ids[:block])
+            suffixes.append(ids[block:] + row["answer_ids"])
+            label = [-100] * (len(ids) - block - 1) + row["answer_ids"] + [-100]
+            labels.append(label)
+        prefix = self.tokenizer.pad({"input_ids": prefixes}, padding_side="left", return_tensors="pt")
+        suffix = self.tokenizer.pad({"input_ids": suffixes}, padding_side="right", return_tensors="pt")
+        width = suffix["input_ids"].shape[1]
+        return {
+            "prefix_ids": prefix["input_ids"],
+            "prefix_mask": prefix["attention_mask"],
+            "suffix_ids": suffix["input_ids"],
+            "suffix_mask": suffix["attention_mask"],
+            "labels": torch.tensor([label + [-100] * (width - len(label)) for label in labels]),
+            "teacher_ids": torch.cat([torch.tensor(r["teacher_ids"]).view(-1, TOP_K) for r in rows]).long(),
+            "teacher_logits": torch.cat([torch.tensor(r["teacher_logits"]).view(-1, TOP_K) for r in rows]).float(),
+            "turns": turns,
+            "turns_mask": mask,
+            "query": self.encoder.encode_query([row["question"] for row in rows]),
+            "relevant": torch.tensor(relevant),
+            **self.sampler(rngs[0]),
+        }
+
+    def _turns(self, row: dict[str, Any], rng: random.Random) -> tuple[list[Turn], int]:
+        count = rng.choice(list(self.num_turns))
+        turns = self.sampler.other_turns(row["topic"], count if not row["forms"] else count - 1, rng)
+        if not row["forms"]:
+            return turns, rng.randrange(count)
+        form = rng.choice(row["forms"])
+        place = rng.randrange(count)
+        turns.insert(place, Turn(form["user"], form["agent"]))
+        return turns, place
+
+    def _encode(self, written: Sequence[list[Turn]]) -> tuple[EncodedTurn, torch.Tensor]:
+        longest = max(len(turns) for turns in written)
+        flat = self.encoder.encode([turn for turns in written for turn in turns])
+        mask = torch.tensor([[i < len(turns) for i in range(longest)] for turns in written])
+
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            out = values.new_zeros(*mask.shape, *values.shape[1:])
+            out[mask] = values
+            return out
+
+        return EncodedTurn(*[spread(value) for value in flat.to_tuple()]), mask

@@ -1,0 +1,140 @@
+"""Rows without an answer: which stored turn a question is about, whether any is, and how two turns relate."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pref_lstm.modeling.cell_slots import DIFFERENT, REVERSED, SAME
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_encoder import TurnEncoder
+from rich.progress import track
+
+from .bank import BankPreference, load_bank
+
+
+class RetrievalSampler:
+    """
+    Draws rows from the bank that need the encoder's vectors only and no LM.
+
+    Args:
+        encoder ([`TurnEncoder`]): Encodes every turn and question once, at the start.
+        unrelated (`Sequence[str]`): Messages for which no preference matters (OASST1 prompts of the training part).
+        num_rows (`int`, defaults to 64): Relevance rows per batch.
+        num_pairs (`int`, defaults to 24): Relation pairs per batch.
+        max_stored (`int`, defaults to 50): Most turns stored in a relevance row.
+        unrelated_share (`float`, defaults to 0.4): Share of rows where nothing stored matters.
+    """
+
+    def __init__(
+        self,
+        encoder: TurnEncoder,
+        unrelated: Sequence[str],
+        num_rows: int = 64,
+        num_pairs: int = 24,
+        max_stored: int = 50,
+        unrelated_share: float = 0.4,
+    ) -> None:
+        self.encoder = encoder
+        self.preferences, topics = load_bank()
+        self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
+        self.unrelated_share = unrelated_share
+        self.general = {topic.topic: topic.questions for topic in topics}
+        self.by_topic: dict[str, list[int]] = {}
+        for i, p in enumerate(self.preferences):
+            self.by_topic.setdefault(p.topic, []).append(i)
+        self.topics = list(self.by_topic)
+        self.turns = [turn_forms(p) for p in self.preferences]
+        self.turn_vectors = self._vectors([t for forms in self.turns for t in forms]).view(len(self.turns), 4, -1)
+        self.questions = [[*p.questions, *self.general[p.topic]] for p in self.preferences]
+        texts = sorted({q for questions in self.questions for q in questions})
+        self.question_index = {text: i for i, text in enumerate(texts)}
+        self.question_vectors = self._vectors([Turn(text) for text in texts])
+        self.unrelated_vectors = self._vectors([Turn(text) for text in unrelated if text.strip()])
+
+    def _vectors(self, turns: Sequence[Turn]) -> torch.Tensor:
+        batches = [turns[i : i + 64] for i in range(0, len(turns), 64)]
+        return torch.cat([self.encoder.encode_pooled(b) for b in track(batches, description="encoding turns")])
+
+    def other_turns(self, topic: str, count: int, rng: random.Random) -> list[Turn]:
+        """Turns that reveal preferences of other topics."""
+        chosen = []
+        while len(chosen) < count:
+            i = rng.randrange(len(self.preferences))
+            if self.preferences[i].topic != topic:
+                chosen.append(rng.choice(self.turns[i]))
+        return chosen
+
+    def __call__(self, rng: random.Random) -> dict[str, torch.Tensor | Any]:
+        """
+        Returns:
+            `retrieval_query (num_rows, width)`, `retrieval_keys (num_rows, max_stored, width)`, `retrieval_filled
+            (num_rows, max_stored)` bool, `retrieval_label (num_rows,)`: the relevant turn, or -1 where there is none;
+            `first`, `second` ([`EncodedTurn`] of `num_pairs`) and `relation (num_pairs,)`.
+        """
+        width = self.turn_vectors.shape[-1]
+        keys = torch.zeros(self.num_rows, self.max_stored, width)
+        filled = torch.zeros(self.num_rows, self.max_stored, dtype=torch.bool)
+        query, label = torch.zeros(self.num_rows, width), torch.full((self.num_rows,), -1)
+        for r in range(self.num_rows):
+            count = rng.randint(1, self.max_stored)
+            target = rng.randrange(len(self.preferences))
+            topic = self.preferences[target].topic
+            stored: list[int] = []
+            while len(stored) < count:
+                i = rng.randrange(len(self.preferences))
+                if self.preferences[i].topic != topic:
+                    stored.append(i)
+            draw = rng.random()
+            if draw < 0.6 * self.unrelated_share:
+                query[r] = self.unrelated_vectors[rng.randrange(len(self.unrelated_vectors))]
+            else:
+                query[r] = self.question_vectors[self.question_index[rng.choice(self.questions[target])]]
+                if draw >= self.unrelated_share:
+                    label[r] = rng.randrange(count)
+                    stored[int(label[r])] = target
+            for n, i in enumerate(stored):
+                keys[r, n] = self.turn_vectors[i, rng.randrange(4)]
+                filled[r, n] = True
+        return {
+            "retrieval_query": query,
+            "retrieval_keys": torch.nn.functional.normalize(keys, dim=-1),
+            "retrieval_filled": filled,
+            "retrieval_label": label,
+            **self._pairs(rng),
+        }
+
+    def _pairs(self, rng: random.Random) -> dict[str, Any]:
+        firsts, seconds, relations = [], [], []
+        for _ in range(self.num_pairs):
+            i = rng.randrange(len(self.preferences))
+            first, second, relation = self._pair(i, rng)
+            firsts.append(first)
+            seconds.append(second)
+            relations.append(relation)
+        return {
+            "first": self.encoder.encode(firsts),
+            "second": self.encoder.encode(seconds),
+            "relation": torch.tensor(relations),
+        }
+
+    def _pair(self, i: int, rng: random.Random) -> tuple[Turn, Turn, int]:
+        forms, opposite = self.turns[i][:3], self.turns[i][3]
+        relation = rng.choice((SAME, REVERSED, DIFFERENT))
+        if relation == SAME:
+            first, second = rng.sample(forms, 2)
+        elif relation == REVERSED:
+            first, second = rng.sample([rng.choice(forms), opposite], 2)
+        else:
+            # Half of them of the same topic: those are the ones that are mistaken for the same or the reverse.
+            topic = self.preferences[i].topic if rng.random() < 0.5 else rng.choice(self.topics)
+            j = rng.choice([j for j in self.by_topic[topic] if j != i])
+            first, second = rng.choice(self.turns[i]), rng.choice(self.turns[j])
+        return first, second, relation
+
+
+def turn_forms(p: BankPreference) -> list[Turn]:
+    """The turns that reveal a preference, explicit, casual, implicit, and last its opposite."""
+    return [Turn(p.explicit), Turn(p.casual), Turn(p.implicit_user, p.implicit_agent), Turn(p.opposite)]
