@@ -18,7 +18,7 @@ Embed = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class CellReadout:
-    """`soft_tokens (batch, K, hidden)`, `gate_logits (batch,)`, and each slot's score and weight where there are slots."""
+    """`soft_tokens (batch, K, hidden)`, `gate_logits (batch,)`, and each slot's score and weight if it has slots."""
 
     soft_tokens: torch.Tensor
     gate_logits: torch.Tensor
@@ -54,7 +54,7 @@ class MemoryCell(nn.Module, ABC):
 
     @abstractmethod
     def reset_parameters(self, words: torch.Tensor) -> None:
-        """Initialise from `words (n, hidden)`, the LM's embeddings of `frame_token_ids`, or of some of its vocabulary."""
+        """Initialise from `words (n, hidden)`: the LM's embeddings of `frame_token_ids`, or of some vocabulary."""
 
     def update(
         self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .cell import CellReadout, Embed, MemoryCell
+from .cell import CellReadout, Embed, MemoryCell, straight_through
 from .configuration_pref_memory import PrefMemoryConfig
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -45,7 +45,7 @@ class VectorCell(MemoryCell):
         gate = self.gate_bias.expand(memory.shape[0])
         if query is not None:
             gate = gate + (self.relevance(memory) * query).sum(-1)
-        return CellReadout(soft, gate)
+        return CellReadout(soft * straight_through(torch.sigmoid(gate))[:, None, None], gate)
 
 
 class PrefLSTMCell(VectorCell):

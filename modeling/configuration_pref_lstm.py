@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 
 class PrefLSTMConfig(PreTrainedConfig):
@@ -17,5 +18,6 @@ class PrefLSTMConfig(PreTrainedConfig):
     """
 
     model_type = "pref_lstm"
-    text_config: dict[str, Any] | None = None
+    sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")}  # noqa: RUF012
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
     memory_config: dict[str, Any] | None = None

@@ -16,6 +16,7 @@ from peft.mapping import (
 )
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
 from .memory_call import MemoryCall, MemoryInputs
@@ -72,6 +73,16 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
         index = (is_memory.long().cumsum(1) - 1).clamp(0, soft.shape[1] - 1)
         soft = soft.gather(1, index[..., None].expand(-1, -1, soft.shape[-1]))
         return torch.where(is_memory[..., None], soft, out)
+
+
+class _ForbidToken(LogitsProcessor):  # type: ignore[misc]
+    """Not transformers' `SuppressTokensLogitsProcessor`: that one would replace the caller's own `suppress_tokens`."""
+
+    def __init__(self, token_id: int) -> None:
+        self.token_id = token_id
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.index_fill(-1, torch.tensor(self.token_id, device=scores.device), float("-inf"))
 
 
 class PrefMemoryModel(BaseTuner):
@@ -164,7 +175,9 @@ class PrefMemoryModel(BaseTuner):
         return out
 
     @contextmanager
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[dict[str, Any], MemoryCall]]:
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], generates: bool = False
+    ) -> Iterator[tuple[dict[str, Any], MemoryCall]]:
         if args:
             kwargs["input_ids"] = args[0]
         if len(args) > 1:
@@ -174,7 +187,7 @@ class PrefMemoryModel(BaseTuner):
         inputs = MemoryInputs.pop_from(kwargs)
         config: PrefMemoryConfig = self.peft_config[self.active_adapters[0]]
         readout = None if self.layer.disable_adapters else inputs.read(self.memory, self.embed)
-        call = MemoryCall.prepare(kwargs, readout, config, bool(self.layer.disable_adapters))
+        call = MemoryCall.prepare(kwargs, readout, config, bool(self.layer.disable_adapters), generates)
         token = _SOFT_TOKENS.set(call.soft_tokens)
         try:
             yield call.kwargs, call
@@ -187,11 +200,15 @@ class PrefMemoryModel(BaseTuner):
             return call.restore_logits(self.model(**call.with_positions(prepared) if takes_positions else prepared))
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        with self._call(args, kwargs) as (prepared, call):
-            if prepared.get("prefill_chunk_size") is not None and call.soft_tokens is not None:
-                raise ValueError(
-                    "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
-                )
+        with self._call(args, kwargs, generates=True) as (prepared, call):
+            if call.soft_tokens is not None:
+                if prepared.get("prefill_chunk_size") is not None:
+                    raise ValueError(
+                        "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
+                    )
+                # The LM must not write the placeholder: the next step would take it for a soft token.
+                forbid = _ForbidToken(self.peft_config[self.active_adapters[0]].memory_token_id)
+                prepared["logits_processor"] = LogitsProcessorList([*(prepared.get("logits_processor") or []), forbid])
             return call.restore_sequences(self.model.generate(**prepared))
 
 

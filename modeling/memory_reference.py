@@ -1,0 +1,157 @@
+"""The three cells once more in plain loops, row by row and slot by slot: for readers, and for the tests."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .cell import CellReadout, Embed
+from .cell_slots import REVERSED, SAME, SlotCell
+from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
+from .memory_state import MemoryState
+from .outputs import EncodedTurn
+
+Row = dict[str, torch.Tensor]
+
+
+def reference_update(cell: nn.Module, turn: EncodedTurn, state: MemoryState) -> MemoryState:
+    """What [`MemoryCell.step`] does, one user after the other."""
+    rows = []
+    for b in range(state.batch_size):
+        row = {name: tensor[b] for name, tensor in state.tensors.items()}
+        one = EncodedTurn(*[value[b] for value in turn.to_tuple()])
+        if isinstance(cell, SlotCell):
+            rows.append(_write_slots(cell, one, row))
+        elif isinstance(cell, PrefLSTMCell):
+            rows.append(_write_pref_lstm(cell, one, row))
+        elif isinstance(cell, LSTMCell):
+            rows.append(_write_lstm(cell, one, row))
+    return MemoryState(state.cell, {name: torch.stack([row[name] for row in rows]) for name in state.tensors})
+
+
+def reference_read(cell: nn.Module, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
+    """What [`MemoryCell.read`] does, one user after the other."""
+    soft, gates, scores, weights = [], [], [], []
+    for b in range(state.batch_size):
+        row = {name: tensor[b] for name, tensor in state.tensors.items()}
+        q = None if query is None else query[b]
+        if isinstance(cell, SlotCell):
+            tokens, gate, score, weight = _read_slots(cell, row, q, embed)
+            scores.append(score)
+            weights.append(weight)
+        elif isinstance(cell, VectorCell):
+            tokens, gate = _read_vector(cell, row["memory" if isinstance(cell, PrefLSTMCell) else "hidden"], q)
+        soft.append(tokens)
+        gates.append(gate)
+    slots = (torch.stack(scores), torch.stack(weights)) if scores else (None, None)
+    return CellReadout(torch.stack(soft), torch.stack(gates), *slots)
+
+
+def _write_pref_lstm(cell: PrefLSTMCell, turn: EncodedTurn, row: Row) -> Row:
+    new = cell.turn_projection(turn.pooled)
+    f = torch.sigmoid(cell.forget_gate(torch.cat([row["memory"], new])))
+    return {"memory": f * row["memory"] + (1 - f) * new, "writes": row["writes"] + 1}
+
+
+def _write_lstm(cell: LSTMCell, turn: EncodedTurn, row: Row) -> Row:
+    lstm = cell.lstm
+    new = cell.turn_projection(turn.pooled)
+    z = lstm.weight_ih @ new + lstm.bias_ih + lstm.weight_hh @ row["hidden"] + lstm.bias_hh
+    i, f, g, o = z.chunk(4)
+    c = torch.sigmoid(f) * row["cell"] + torch.sigmoid(i) * torch.tanh(g)
+    return {"hidden": torch.sigmoid(o) * torch.tanh(c), "cell": c, "writes": row["writes"] + 1}
+
+
+def _read_vector(
+    cell: VectorCell, memory: torch.Tensor, query: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    gate = cell.gate_bias[0]
+    if query is not None:
+        gate = gate + cell.relevance(memory) @ query
+    tokens = []
+    for token in cell.projection_head(memory).chunk(cell.config.num_soft_tokens):
+        tokens.append(token / token.norm() * cell.output_scale * _one(torch.sigmoid(gate)))
+    return torch.stack(tokens), gate
+
+
+def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
+    config = cell.config
+    key = turn.pooled / turn.pooled.norm()
+
+    # The most salient words, in their order.
+    real = [i for i in range(len(turn.token_ids)) if turn.token_mask[i]]
+    learned = [cell.salience(feature)[0] for feature in turn.token_features]
+    best = sorted(real, key=lambda i: -(turn.token_salience[i] + learned[i]).item())
+    ids, weights = [torch.tensor(0)] * config.slot_length, [torch.tensor(0.0)] * config.slot_length
+    for place, i in enumerate(sorted(best[: config.slot_length])):
+        ids[place], weights[place] = turn.token_ids[i], 2 * torch.sigmoid(learned[i])
+
+    salience = sum(turn.token_salience[i] for i in real)
+    mean = sum(turn.token_salience[i] * turn.token_features[i] for i in real) / salience
+    relation = cell.relation_projection(torch.cat([turn.pooled, mean]))
+
+    # What the turn does to each slot: take it away, or be kept out by it.
+    names = ("keys", "relations", "token_ids", "token_weights", "strengths", "times")
+    new = {name: list(torch.zeros_like(row[name])) for name in names}
+    same = torch.tensor(0.0)
+    for j in range(config.num_slots):
+        if row["strengths"][j] == 0:
+            continue
+        other = row["relations"][j]
+        pair = torch.cat([other * relation, (other - relation).abs(), (row["keys"][j] @ key)[None]])
+        p = cell.relation_head(pair).softmax(0)
+        same = torch.maximum(same, p[SAME])
+        if p[REVERSED] <= 0.5:
+            for name in names:
+                new[name][j] = row[name][j]
+            new["strengths"][j] = row["strengths"][j] * _one(1 - p[REVERSED])
+
+    writes = row["writes"]
+    if same <= 0.5:
+        writes = writes + 1
+        free = [j for j in range(config.num_slots) if new["strengths"][j] == 0]
+        target = free[0] if free else min(range(config.num_slots), key=lambda j: new["times"][j].item())
+        new["keys"][target], new["relations"][target] = key, relation
+        new["token_ids"][target], new["token_weights"][target] = torch.stack(ids).int(), torch.stack(weights)
+        new["strengths"][target], new["times"][target] = _one(1 - same), writes
+    return {**{name: torch.stack(values) for name, values in new.items()}, "writes": writes}
+
+
+def _read_slots(
+    cell: SlotCell, row: Row, query: torch.Tensor | None, embed: Embed
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    filled = [j for j in range(cell.config.num_slots) if row["strengths"][j] > 0]
+    temperature = cell.log_temperature[0].exp()
+    scores = torch.full((cell.config.num_slots,), float("-inf"))
+    best = torch.tensor(-1.0)
+    for j in filled:
+        if query is None:
+            scores[j] = row["times"][j].item()
+        else:
+            q, k = query + cell.query_projection(query), row["keys"][j] + cell.key_projection(row["keys"][j])
+            cosine = (q @ k) / (q.norm() * k.norm())
+            scores[j], best = temperature * cosine, torch.maximum(best, cosine)
+    weights = scores.softmax(0) if filled else torch.zeros_like(scores)
+    chosen = max(filled, key=lambda j: scores[j].item()) if filled else 0
+
+    gate = torch.tensor(1.0)
+    if query is not None:
+        gate = cell.gate(torch.cat([query, best[None]]))[0] + temperature * (best - cell.gate_threshold[0])
+    acts = _one(torch.sigmoid(gate)) * _one(weights[chosen])
+    if filled:
+        acts = acts * row["strengths"][chosen]
+
+    tokens = list(cell.frame)
+    for place in range(cell.config.slot_length):
+        weight = row["token_weights"][chosen, place]
+        word = embed(row["token_ids"][chosen, place].long()) * weight if weight > 0 else cell.blank
+        length = word.norm()
+        word = word + length * cell.up(F.gelu(cell.down(word / length * cell.hidden_size**0.5)))
+        tokens.append((word + cell.position[place]) * acts)
+    return torch.stack(tokens), gate, scores, weights
+
+
+def _one(probability: torch.Tensor) -> torch.Tensor:
+    """1 with the probability's gradient: the gates are hard, and still learn."""
+    return probability - probability.detach() + 1
