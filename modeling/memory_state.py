@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 _FORMAT = "pref_lstm.memory_state.v1"
 
@@ -66,9 +67,9 @@ class MemoryState:
         )
 
     def to_bytes(self, fingerprint: str) -> bytes:
-        """The state as safetensors bytes, with the fingerprint of the adapter that made it."""
+        """The state as safetensors bytes, with the fingerprint of the adapter that made it and a checksum."""
         metadata = {"format": _FORMAT, "cell": self.cell, "fingerprint": fingerprint}
-        return save({n: t.detach().cpu().contiguous() for n, t in self.tensors.items()}, metadata=metadata)
+        return tensors_to_bytes(self.tensors, metadata)
 
     def save(self, path: str | Path, fingerprint: str) -> None:
         """Write [`~MemoryState.to_bytes`] to a file, whole or not at all."""
@@ -85,27 +86,73 @@ class MemoryState:
         Raises:
             ValueError: if the file is no memory state, is damaged, or was made by another adapter or for another LM.
         """
+        return MemoryState._parse(Path(path).read_bytes(), fingerprint, f"'{path}'")
+
+    @staticmethod
+    def from_bytes(data: bytes, fingerprint: str) -> MemoryState:
+        """
+        The state that [`~MemoryState.to_bytes`] wrote.
+
+        Raises:
+            ValueError: as for [`~MemoryState.load`].
+        """
+        return MemoryState._parse(data, fingerprint, "The state")
+
+    @staticmethod
+    def _parse(data: bytes, fingerprint: str, source: str) -> MemoryState:
         try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                # Cloned: tensors of `safe_open` may be views of the mapped file, which a later save replaces.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            tensors, metadata = tensors_from_bytes(data)
+        except ValueError as error:
             raise ValueError(
-                f"'{path}' must be a memory state saved by `MemoryState.save`, but is damaged or no safetensors file "
+                f"{source} must be a memory state saved by `MemoryState.save`, but is damaged or no safetensors file "
                 f"({error}). Restore it from a copy or start with an empty memory."
             ) from None
-        if metadata.get("format") != _FORMAT or not tensors:
+        if metadata.get("format") != _FORMAT or not tensors or "cell" not in metadata:
             raise ValueError(
-                f"'{path}' must be a memory state of format '{_FORMAT}', got '{metadata.get('format')}'. "
+                f"{source} must be a memory state of format '{_FORMAT}', got '{metadata.get('format')}'. "
                 "Was it saved by `MemoryState.save`?"
             )
         if metadata.get("fingerprint") != fingerprint:
             raise ValueError(
-                f"'{path}' was made by the adapter with fingerprint '{metadata.get('fingerprint')}', but this one has "
+                f"{source} was made by the adapter with fingerprint '{metadata.get('fingerprint')}', but this one has "
                 f"'{fingerprint}'. States belong to one adapter and LM: write the user's turns again."
             )
         return MemoryState(metadata["cell"], tensors)
+
+
+def tensors_to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Tensors as safetensors bytes. To `metadata`, which must have a `format`, a checksum over all of it is added."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(plain, metadata={**metadata, "checksum": _checksum(plain, metadata)})
+
+
+def tensors_from_bytes(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """
+    What [`tensors_to_bytes`] wrote: tensors, and metadata without the checksum.
+
+    Raises:
+        ValueError: if the bytes are no safetensors, or have a `format` and are not as they were written.
+    """
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata: dict[str, str] = header.get("__metadata__") or {}
+        checksum = metadata.pop("checksum", None)
+        is_damaged = "format" in metadata and checksum != _checksum(tensors, metadata)
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+    if is_damaged:
+        raise ValueError("the checksum differs")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """CRC-32: it finds damage, it is no seal against forgery."""
+    value = zlib.crc32(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        value = zlib.crc32(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
 
 
 def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

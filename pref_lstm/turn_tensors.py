@@ -1,0 +1,58 @@
+"""An encoded turn as bytes: what the ledger keeps of a turn whose text is not kept."""
+
+from __future__ import annotations
+
+import torch
+
+from pref_lstm.modeling.memory_state import tensors_from_bytes, tensors_to_bytes
+from pref_lstm.modeling.outputs import EncodedTurn
+
+_FORMAT = "pref_lstm.encoded_turn.v1"
+
+
+def turn_to_bytes(turn: EncodedTurn) -> bytes:
+    """One turn, `(1, …)`, as safetensors bytes."""
+    return tensors_to_bytes(dict(turn.items()), {"format": _FORMAT})
+
+
+def turn_from_bytes(data: bytes, encoder_hidden_size: int, vocab_size: int) -> EncodedTurn:
+    """
+    What [`turn_to_bytes`] wrote, bit for bit.
+
+    Args:
+        data (`bytes`): Of one turn.
+        encoder_hidden_size (`int`): Width of the encoder that the turn must fit.
+        vocab_size (`int`): Rows of the LM's input embedding, which its token ids must stay below.
+
+    Raises:
+        ValueError: if the bytes are damaged, or no turn of that encoder and LM.
+    """
+    try:
+        tensors, metadata = tensors_from_bytes(data)
+    except ValueError as error:
+        raise ValueError(f"An encoded turn must be safetensors as `UserStore` wrote them, but {error}.") from None
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"An encoded turn must have the format '{_FORMAT}', got another one or none.")
+    token_ids = tensors.get("token_ids")
+    length = token_ids.shape[1] if token_ids is not None and token_ids.dim() == 2 else 0
+    expected = {
+        "pooled": ((1, encoder_hidden_size), torch.float32),
+        "token_ids": ((1, length), torch.int64),
+        "token_mask": ((1, length), torch.bool),
+        "token_features": ((1, length, encoder_hidden_size), torch.float32),
+        "token_salience": ((1, length), torch.float32),
+    }
+    got = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    if got != expected or length == 0:
+        raise ValueError(
+            f"An encoded turn must hold {', '.join(expected)} of an encoder of width {encoder_hidden_size}, but names, "
+            "shapes or dtypes differ. Was it made with another encoder?"
+        )
+    turn = EncodedTurn(**{name: tensors[name] for name in expected})
+    if not all(bool(value.isfinite().all()) for value in (turn.pooled, turn.token_features, turn.token_salience)):
+        raise ValueError("An encoded turn must hold finite numbers, got nan or infinity.")
+    if bool((turn.token_ids < 0).any()) or bool((turn.token_ids >= vocab_size).any()):
+        raise ValueError(
+            f"An encoded turn must hold token ids from 0 to {vocab_size - 1}, got others. Was it made for another LM?"
+        )
+    return turn
