@@ -135,8 +135,8 @@ class _Chat:
             return
         try:
             self.store.forget(self.user, int(argument))
-        except KeyError as error:
-            self.console.print(f"[red]{escape(str(error.args[0]))}[/]")
+        except LookupError as error:
+            self.console.print(f"[red]{escape(str(error))}[/]")
             return
         self.session.state = self.store.state(self.user)
         self.console.print(f"[dim]  Turn {argument} is forgotten.[/]")

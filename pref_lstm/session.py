@@ -81,10 +81,14 @@ class ChatSession:
         if self.state is None:
             self.state = self.model.initial_state()
 
+    @property
+    def last_agent_line(self) -> str:
+        """What the agent said last, as the context of the user's next message."""
+        return self.messages[-1].content if self.messages else ""
+
     def observe(self, text: str) -> Detection:
         """Pass one user message through the detector, and into the memory if it reveals a preference."""
-        agent = self.messages[-1].content if self.messages and self.messages[-1].role == "assistant" else ""
-        turn = Turn(text, agent)
+        turn = Turn(text, self.last_agent_line)
         detection = self.detector.detect([turn])[0]
         if detection.is_preference and self.state is not None:
             self.state = self.model.write([turn], self.state)
