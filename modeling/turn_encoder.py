@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +14,9 @@ from .resolve import resolve_encoder
 from .salience import token_salience
 from .turn import Turn
 from .turn_tokenization import MAX_USER_LENGTH, readable_part, tokenize_turns
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MAX_LM_TOKENS = 256
 
@@ -39,6 +41,8 @@ class TurnEncoder:
     @classmethod
     def from_pretrained(cls, name: str, lm_tokenizer: PreTrainedTokenizerBase) -> TurnEncoder:
         """Load the encoder by folder, hub id or embedded name."""
+        from sentence_transformers import SentenceTransformer  # takes seconds, and few commands need it
+
         return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer)
 
     @property
