@@ -54,6 +54,8 @@ class TurnEncoder:
     @torch.no_grad()
     def hidden_states(self, turns: Sequence[Turn]) -> EncoderPass:
         """One forward pass of the backbone, enough for the memory and for a classifier on the same backbone."""
+        if not turns:
+            raise ValueError("`turns` must hold at least one turn, got none.")
         batch = tokenize_turns(self.tokenizer, turns).to(self.encoder.device)
         known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
         out = self.backbone(**known, output_hidden_states=True)
