@@ -84,13 +84,15 @@ class PrefMemoryConfig(PeftConfig):
         if self.cell not in CELL_NAMES:
             raise ValueError(f"`cell` must be one of {list(CELL_NAMES)}, got '{self.cell}'.")
         for name in ("num_soft_tokens", "encoder_hidden_size", "memory_size", "num_slots", "transform_rank",
-                     "relation_size"):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if self.cell == "slots" and not 0 <= self.num_frame_tokens < self.num_soft_tokens:
+                     "relation_size", "hidden_size", "num_frame_tokens", "memory_token_id"):  # fmt: skip
+            value, least = getattr(self, name), int(name not in ("num_frame_tokens", "memory_token_id"))
+            if value is None and name in ("hidden_size", "memory_token_id"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+        if self.cell == "slots" and self.num_frame_tokens >= self.num_soft_tokens:
             raise ValueError(
-                f"`num_frame_tokens` must be at least 0 and below `num_soft_tokens` ({self.num_soft_tokens}), "
+                f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "
                 f"got {self.num_frame_tokens}: the rest carries a slot's words."
             )
         if self.frame_token_ids is not None and len(self.frame_token_ids) != self.num_frame_tokens:

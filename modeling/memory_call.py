@@ -37,7 +37,12 @@ class MemoryInputs:
 
     @classmethod
     def pop_from(cls, kwargs: dict[str, Any]) -> MemoryInputs:
-        return cls(**{f.name: kwargs.pop(f.name, None) for f in fields(cls)})
+        names = [f.name for f in fields(cls)]
+        inputs = cls(**{name: kwargs.pop(name, None) for name in names})
+        for name in kwargs:
+            if name.startswith("memory_"):  # many LMs swallow what they don't know
+                raise TypeError(f"Expected one of {names} for the memory, got '{name}'. Check the spelling.")
+        return inputs
 
     def read(self, memory: PrefMemory, embed: Embed) -> MemoryReadout | None:
         """The readout of this call, or None where no memory was passed."""

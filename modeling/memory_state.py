@@ -56,6 +56,8 @@ class MemoryState:
     @staticmethod
     def cat(states: Sequence[MemoryState]) -> MemoryState:
         """One batch out of several users' states."""
+        if len({state.cell for state in states}) != 1:
+            raise ValueError(f"`states` must be one or more of the same cell, got {[state.cell for state in states]}.")
         return MemoryState(states[0].cell, {n: torch.cat([s.tensors[n] for s in states]) for n in states[0].tensors})
 
     def equal(self, other: MemoryState) -> bool:

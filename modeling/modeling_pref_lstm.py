@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from .configuration_pref_lstm import PrefLSTMConfig
@@ -43,6 +45,7 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     def __init__(self, language_model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
         lm = language_model.get_base_model()
         adapter: PrefMemoryConfig = language_model.active_peft_config
+        _check_type(adapter, "the model")
         super().__init__(PrefLSTMConfig(text_config=lm.config.to_dict(), memory_config=adapter.to_dict()))
         self.language_model = language_model
         self.tokenizer = tokenizer
@@ -100,20 +103,25 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         if (lm is None) != (tokenizer is None):
             raise ValueError("`lm` and `tokenizer` must be given together, got only one of them.")
         folder = Path(name)
-        if folder.exists() and not (folder / "adapter_config.json").is_file():
-            raise ValueError(
-                f"Expected an adapter folder with `adapter_config.json`, found none in '{name}'. "
-                "Pass the folder that `save_pretrained` wrote."
-            )
-        config = PeftConfig.from_pretrained(str(name), revision=revision)
-        if config.peft_type != PEFT_TYPE:
-            raise ValueError(
-                f"Expected an adapter of type '{PEFT_TYPE}', got '{config.peft_type}' in '{name}'. "
-                "Load it with `peft.PeftModel` instead."
-            )
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            if folder.exists() and not (folder / file).is_file():
+                raise ValueError(
+                    f"Expected an adapter folder with `{file}`, found none in '{name}'. "
+                    "Pass the folder that `save_pretrained` wrote."
+                )
+        try:
+            config = PeftConfig.from_pretrained(str(name), revision=revision)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"'{name}' must hold a JSON `adapter_config.json`, but it is damaged ({error}).") from None
+        _check_type(config, f"'{name}'")
         if lm is None or tokenizer is None:
             lm, tokenizer = load_language_model(config.base_model_name_or_path, **lm_kwargs)
-        model = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
+        try:
+            model = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
+        except SafetensorError as error:
+            raise ValueError(
+                f"'{name}' must hold a whole `adapter_model.safetensors`, but it is damaged ({error}). Fetch it again."
+            ) from None
         return cls(model, tokenizer).train(is_trainable)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
@@ -173,3 +181,11 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     def get_input_embeddings(self) -> torch.nn.Module:
         embeddings: torch.nn.Module = self.language_model.get_base_model().get_input_embeddings()
         return embeddings
+
+
+def _check_type(config: PeftConfig, where: str) -> None:
+    if config.peft_type != PEFT_TYPE:
+        raise ValueError(
+            f"Expected an adapter of type '{PEFT_TYPE}', got '{getattr(config.peft_type, 'value', config.peft_type)}' "
+            f"in {where}. Use it with `peft.PeftModel` instead."
+        )

@@ -49,6 +49,11 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
                 f"`memory_token_id` must be an id inside the LM's embedding of {rows} rows, got "
                 f"{config.memory_token_id}. Pick one with `pick_memory_token_id(tokenizer, vocab_size)`."
             )
+        if any(not 0 <= index < rows for index in config.frame_token_ids or ()):
+            raise ValueError(
+                f"`frame_token_ids` must be ids inside the LM's embedding of {rows} rows, got "
+                f"{config.frame_token_ids}. Take them from the LM's own tokenizer."
+            )
         memory = PrefMemory(config, hidden_size)
         config.hidden_size = hidden_size
         ids = config.frame_token_ids or list(range(0, rows, max(1, rows // 1000)))
@@ -136,8 +141,8 @@ class PrefMemoryModel(BaseTuner):
             model, config, adapter_name, state_dict
         )
         inside = f"pref_memory_cell.{adapter_name}."
-        expected = {key for key in model.state_dict() if inside in key}
-        missing, foreign = sorted(expected - remapped.keys()), sorted(remapped.keys() - expected)
+        expected = {key: tensor.shape for key, tensor in model.state_dict().items() if inside in key}
+        missing, foreign = sorted(expected.keys() - remapped.keys()), sorted(remapped.keys() - expected.keys())
         if missing or foreign:
             # PEFT would warn and go on with fresh weights: a memory that looks loaded and knows nothing.
             raise ValueError(
@@ -145,6 +150,12 @@ class PrefMemoryModel(BaseTuner):
                 f"{len(missing)} are missing (first: {missing[:1]}), {len(foreign)} are foreign (first: "
                 f"{foreign[:1]}). Was it saved by another version or cell, or for another LM?"
             )
+        for key, shape in expected.items():
+            if remapped[key].shape != shape:
+                raise ValueError(
+                    f"The adapter file's '{key}' must have shape {tuple(shape)}, got {tuple(remapped[key].shape)}. "
+                    "Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
+                )
         return remapped
 
     def _check_tied_modules(self, model: nn.Module, peft_config: PrefMemoryConfig) -> None:

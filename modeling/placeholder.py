@@ -26,7 +26,11 @@ def pick_memory_token_id(tokenizer: PreTrainedTokenizerBase, vocab_size: int) ->
     """
     if len(tokenizer) < vocab_size:
         return vocab_size - 1
-    added = {index: str(token) for index, token in tokenizer.added_tokens_decoder.items() if index < vocab_size}
+    added = {
+        index: str(token)
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if index < vocab_size and token.special  # a user's text spells out the others, see `build_prompt`
+    }
     roles = {token for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES for token in _tokens(tokenizer, name)}
     template = tokenizer.chat_template or ""
     free = [i for i, name in sorted(added.items()) if name not in roles and name not in str(template)]

@@ -65,6 +65,10 @@ class PrefMemory(nn.Module):
             mask (`torch.Tensor` of shape `(batch, num_turns)`): 1 where the row has a turn at this step.
             state ([`MemoryState`], *optional*): To start from; empty by default.
         """
+        if mask.shape != turns.pooled.shape[:2]:
+            raise ValueError(
+                f"The turns' mask must be (batch, num_turns) {tuple(turns.pooled.shape[:2])}, got {tuple(mask.shape)}."
+            )
         state = self.initial_state(mask.shape[0]) if state is None else state
         for t in range(mask.shape[1]):
             turn = EncodedTurn(*[value[:, t] for value in turns.to_tuple()])

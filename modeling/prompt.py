@@ -21,9 +21,9 @@ def build_prompt(
     """
     Token ids of a conversation under the LM's chat template, with a block of placeholders at the end of user messages.
 
-    The template is rendered around stand-ins and each message is tokenised by itself with `split_special_tokens`, so
-    text that spells `<|im_end|>` or the placeholder's name stays text. For text that spells no special token the ids
-    are those of `apply_chat_template`.
+    The template is rendered around stand-ins. A message that spells `<|im_end|>` or the placeholder's name is tokenised
+    by itself with `split_special_tokens`, so it stays text; without blocks the ids of all others are those of
+    `apply_chat_template`. White space around a message is dropped.
 
     Args:
         tokenizer: The LM's tokenizer, with a chat template.
@@ -50,19 +50,36 @@ def build_prompt(
         raise ValueError("`messages` must hold at least one message, got none.")
     masked = [{**m, "content": f"{_OPEN}{i}{_CLOSE}"} for i, m in enumerate(messages)]
     rendered: Any = tokenizer.apply_chat_template(masked, tokenize=False, add_generation_prompt=add_generation_prompt)
-    ids: list[int] = []
-    rest = str(rendered)
-    # Text before a stand-in belongs to the template (special tokens are meant), text in its place to the message.
+    # Text around a stand-in belongs to the template (special tokens are meant), text in its place to the message.
+    parts, rest = [], str(rendered)
     for i, message in enumerate(messages):
         before, found, rest = rest.partition(f"{_OPEN}{i}{_CLOSE}")
         if not found:
             raise ValueError(
                 f"The chat template leaves out message {i} (role '{message['role']}'). Merge or drop that message."
             )
-        content = message["content"].strip()
-        # One string up to the message's first token keeps merges across the border as the template has them.
-        ids += tokenizer(before, add_special_tokens=False)["input_ids"]
-        ids += tokenizer(content, add_special_tokens=False, split_special_tokens=True)["input_ids"] if content else []
+        parts.append(before)
+    parts.append(rest)
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+    def encode(text: str, is_data: bool = False) -> list[int]:
+        out: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=is_data)["input_ids"]
+        return out if text else []
+
+    def controls(text: str) -> list[int]:
+        return [index for index in encode(text) if index in special]
+
+    ids: list[int] = []
+    pending = parts[0]  # one string as long as possible: tokens merge across the borders as in the template
+    for i, message in enumerate(messages):
+        content, before, after = message["content"].strip(), parts[i], parts[i + 1]
+        if controls(before + content + after) == controls(before) + controls(after):
+            pending += content
+        else:
+            ids += encode(pending) + encode(content, is_data=True)
+            pending = ""
         if i < len(blocks) and blocks[i]:
-            ids += [int(memory_token_id or 0)] * blocks[i]
-    return ids + tokenizer(rest, add_special_tokens=False)["input_ids"]
+            ids += encode(pending) + [int(memory_token_id or 0)] * blocks[i]
+            pending = ""
+        pending += after
+    return ids + encode(pending)

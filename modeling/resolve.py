@@ -72,17 +72,17 @@ def resolve_model(name: str) -> str:
     Raises:
         FileNotFoundError: if the name is an embedded model whose package is not installed, or a path that is absent.
     """
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return name
     if name.endswith(".gguf") and Path(name).is_file():
         path = Path(name).resolve()
         return str(_converted(path, f"{path.stem}-{path.stat().st_size}-{path.stat().st_mtime_ns}", path.stem))
     if name in EMBEDDED:
         return str(_embedded_folder(name))
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if not name or name.startswith((".", "/", "~")) or name.endswith(".gguf") or "\\" in name or name.count("/") > 1:
         raise FileNotFoundError(
             f"Expected a folder, a hub id such as '{DEFAULT_LM}' or one of {sorted(EMBEDDED)}, got '{name}', "
-            "which is no folder here. Check the path."
+            "which is neither. Check the path."
         )
     embedded = next((key for key, model in EMBEDDED.items() if model.hub_id == name), None)
     if embedded is None or isinstance(try_to_load_from_cache(name, "config.json"), str) or _hub_has(name):

@@ -13,7 +13,7 @@ from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
 from .turn import Turn
-from .turn_tokenization import MAX_USER_LENGTH, readable_part, tokenize_turns
+from .turn_tokenization import MAX_USER_LENGTH, keep_ends, readable_part, tokenize_turns
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,6 +58,8 @@ class TurnEncoder:
     @torch.no_grad()
     def hidden_states(self, turns: Sequence[Turn]) -> EncoderPass:
         """One forward pass of the backbone, enough for the memory and for a classifier on the same backbone."""
+        if not turns:
+            raise ValueError("`turns` must hold at least one turn, got none.")
         batch = tokenize_turns(self.tokenizer, turns).to(self.encoder.device)
         known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
         out = self.backbone(**known, output_hidden_states=True)
@@ -122,17 +124,14 @@ class TurnEncoder:
     def _encoder_spans(self, text: str) -> list[tuple[int, int]]:
         out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         spans: list[tuple[int, int]] = out["offset_mapping"]
-        if len(spans) > MAX_USER_LENGTH:  # as tokenize_turns keeps them
-            tail = MAX_USER_LENGTH // 4
-            spans = spans[: MAX_USER_LENGTH - tail] + spans[len(spans) - tail :]
-        return spans
+        return keep_ends(spans, MAX_USER_LENGTH)  # as tokenize_turns does
 
     def _lm_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         # Text is data: a control token spelled out in it stays the characters that it is.
         out = self.lm_tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True, verbose=False
         )
-        return out["input_ids"][:MAX_LM_TOKENS], out["offset_mapping"][:MAX_LM_TOKENS]
+        return keep_ends(out["input_ids"], MAX_LM_TOKENS), keep_ends(out["offset_mapping"], MAX_LM_TOKENS)
 
 
 def _align(spans: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]], count: int) -> list[int]:

