@@ -60,7 +60,7 @@ class RetrievalSampler:
 
     def other_turns(self, topic: str, count: int, rng: random.Random) -> list[Turn]:
         """Turns that reveal preferences of other topics."""
-        chosen = []
+        chosen: list[Turn] = []
         while len(chosen) < count:
             i = rng.randrange(len(self.preferences))
             if self.preferences[i].topic != topic:

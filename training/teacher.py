@@ -77,4 +77,4 @@ def _log_probs(
         keep[r, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
     logits = lm(**batch, logits_to_keep=keep, use_cache=False).logits
     logits = F.log_softmax(logits.view(-1, logits.shape[-1]).float(), dim=-1)
-    return list(logits.split([len(a) for a in answers]))
+    return list(torch.split(logits, [len(a) for a in answers]))
