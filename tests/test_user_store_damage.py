@@ -193,9 +193,9 @@ def test_an_older_store_is_brought_up_with_everything_in_it(path, whole, model, 
 def test_a_migration_that_fails_leaves_the_older_store(path, whole, model, monkeypatch):
     shutil.copy(whole, path)
     with monkeypatch.context() as patch:
-        step = ("CREATE TABLE moods (mood TEXT)", "INSERT INTO nothing VALUES (1)")
+        step = ("CREATE TABLE moods (mood TEXT)", "INSERT INTO absent VALUES (1)")
         patch.setattr(store_schema, "MIGRATIONS", (*store_schema.MIGRATIONS, step))
-        assert "no such table: nothing" in error_of(lambda: open_store(path, model), OSError)
+        assert "no such table: absent" in error_of(lambda: open_store(path, model), OSError)
     with open_store(path, model) as store:
         assert store.users() == ["ada", "bob"]
 
