@@ -9,10 +9,11 @@ import pytest
 import torch
 from pref_lstm.modeling.memory_state import MemoryState
 from pref_lstm.modeling.turn import Detection, Turn
-from pref_lstm.session import ChatSession
-from pref_lstm.user_store import MAX_NAME_LENGTH, UserStore
 from tiny import CELLS, KeywordDetector, make_model, make_turn_encoder
 from tiny_store import make_store_model, open_store, raw_bytes
+
+from pref_lstm.session import ChatSession
+from pref_lstm.user_store import MAX_NAME_LENGTH, UserStore
 
 TEXTS = [
     "I love green tea zqx1.",
@@ -348,7 +349,10 @@ def test_messages_of_wrong_arguments(store, models, tmp_path):
     )
     for name in ("", "x" * 257):
         assert error_of(lambda n=name: store.state(n)) == f"`user` must have 1 to 256 characters, got {len(name)}."
-    half = "{} must be Unicode text, got half of a surrogate pair at character {}. Decode it with `errors='replace'` first."
+    half = (
+        "{} must be Unicode text, got half of a surrogate pair at character {}. "
+        "Decode it with `errors='replace'` first."
+    )
     assert error_of(lambda: store.list("a\ud800")) == half.format("`user`", 1)
     assert error_of(lambda: store.observe("ada", Turn("I love \udfff"))) == half.format("`turn.user`", 7)
     assert error_of(lambda: store.update("ada", 1, Turn("I", "\ud834"))) == half.format("`turn.agent`", 0)
@@ -383,7 +387,7 @@ def test_a_failing_model_changes_nothing(store, models, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(memory, "update", lambda *a: (_ for _ in ()).throw(RuntimeError("out of memory")))
         for call in (lambda: store.observe("ada", Turn("I love maps")), lambda: store.forget("ada", 1)):
-            with pytest.raises(RuntimeError, match="^out of memory$"):
+            with pytest.raises(RuntimeError, match=r"^out of memory$"):
                 call()
     assert store.state("ada").equal(state) and store.history("ada") == history
 

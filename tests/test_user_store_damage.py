@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pref_lstm import store_schema
 from pref_lstm.modeling.memory_state import MemoryState, tensors_to_bytes
 from pref_lstm.modeling.turn import Turn
 from safetensors.torch import save
 from tiny_store import make_store_model, open_store, raw_bytes
+
+from pref_lstm import store_schema
 
 FUZZ = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

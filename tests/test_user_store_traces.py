@@ -1,11 +1,12 @@
-"""SQLite's `secure_delete` leaves copies of deleted rows behind: the tables are laid out so that none tells anything."""
+"""SQLite's `secure_delete` leaves copies of deleted rows behind; the tables are laid out so that none of them tells."""
 
 import random
 import re
 
 import pytest
-from pref_lstm import store_rows, store_schema
 from pref_lstm.modeling.turn import Turn
+
+from pref_lstm import store_rows, store_schema
 from pref_lstm.store_database import StoreDatabase
 from pref_lstm.turn_record import StoredTurn
 
@@ -27,7 +28,8 @@ def test_no_byte_of_a_deleted_row_stays(with_blank, tmp_path, monkeypatch):
         user, kind, mark = chance.randrange(60), chance.random(), f"<{chance.getrandbits(64):016x}>"
         with database.write() as connection:
             if user not in users:
-                users[user], live[user] = store_rows.add_user(connection, mark), {0: mark}
+                name = f"<{chance.getrandbits(64):016x}>"
+                users[user], live[user] = store_rows.add_user(connection, name), {0: name}
             id, turns = users[user], live[user]
             if kind < 0.5 or len(turns) == 1:
                 number = store_rows.take_turn_id(connection, id)

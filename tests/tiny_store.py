@@ -8,8 +8,9 @@ import torch
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import EncodedTurn
 from pref_lstm.modeling.turn import Turn
-from pref_lstm.user_store import UserStore
 from tiny import ENCODER_WIDTH, KeywordDetector, make_model
+
+from pref_lstm.user_store import UserStore
 
 LENGTH = 6
 
