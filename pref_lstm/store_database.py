@@ -13,6 +13,7 @@ from pathlib import Path
 from .store_schema import PAGE_SIZE, prepare_schema
 
 BUSY_TIMEOUT = 30.0  # seconds
+_MAGIC, _MIN_SIZE = b"SQLite format 3\0", 512
 
 
 def _decode(data: bytes) -> str:
@@ -22,6 +23,14 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError:
         position = "some text is no UTF-8"
     raise sqlite3.DatabaseError(position)
+
+
+def _check_header(path: Path) -> None:
+    """SQLite takes some short files of anything for empty ones, and would write over them."""
+    if path.is_file() and (size := path.stat().st_size):
+        with path.open("rb") as file:
+            if size < _MIN_SIZE or file.read(len(_MAGIC)) != _MAGIC:
+                raise sqlite3.DatabaseError("file is not a database")
 
 
 class StoreDatabase:
@@ -46,6 +55,7 @@ class StoreDatabase:
         self._pid: int | None = os.getpid()
         with self._explained():
             self.path.touch(mode=0o600)
+            _check_header(self.path)
             connection = self._connection()
             try:
                 # In this order: a file that is something else must not be turned to WAL mode.
