@@ -85,4 +85,4 @@ class MemoryCell(nn.Module, ABC):
 
 def straight_through(probability: torch.Tensor) -> torch.Tensor:
     """Exactly 1 forward, the probability's gradient backward (Bengio et al. 2013, arXiv 1308.3432)."""
-    return 1 + probability - probability.detach()
+    return 1 + (probability - probability.detach())  # the parentheses keep it at exactly 1

@@ -64,11 +64,13 @@ class SlotCell(MemoryCell):
             nn.init.zeros_(linear.weight)
         nn.init.zeros_(self.salience.bias)
         nn.init.constant_(self.log_temperature, 3.0)
-        for last in (self.relation_head[-1], self.gate[-1], self.up):
+        relation_last, gate_last = self.relation_head[-1], self.gate[-1]
+        assert isinstance(relation_last, nn.Linear) and isinstance(gate_last, nn.Linear)
+        for last in (relation_last, gate_last, self.up):
             # Small, not zero: zero would keep the layers before it still in the first step.
             nn.init.normal_(last.weight, std=1e-4)
             nn.init.zeros_(last.bias)
-        nn.init.constant_(self.relation_head[-1].bias[DIFFERENT : DIFFERENT + 1], 2.0)
+        nn.init.constant_(relation_last.bias[DIFFERENT : DIFFERENT + 1], 2.0)
         nn.init.constant_(self.gate_threshold, 0.1)
         nn.init.zeros_(self.position)
         with torch.no_grad():

@@ -78,7 +78,7 @@ class PrefMemoryConfig(PeftConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = PEFT_TYPE
-        self.task_type = self.task_type or "CAUSAL_LM"
+        self.task_type: str = getattr(self, "task_type", None) or "CAUSAL_LM"
         if isinstance(self.target_modules, list):
             self.target_modules = set(self.target_modules)
         if self.cell not in CELL_NAMES:

@@ -53,7 +53,7 @@ class MemoryInputs:
         if state is not None:
             state = state.to(device)
         if self.memory_turns is not None:
-            turns = EncodedTurn(*[value.to(device) for value in self.memory_turns.to_tuple()])
+            turns = self.memory_turns.to(device)
             mask = self.memory_turns_mask
             mask = torch.ones(turns.pooled.shape[:2]) if mask is None else mask
             state = memory.scan(turns, embed, mask.to(device), state)

@@ -88,7 +88,7 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
         ids[place], weights[place] = turn.token_ids[i], 2 * torch.sigmoid(learned[i])
 
     salience = sum(turn.token_salience[i] for i in real)
-    mean = sum(turn.token_salience[i] * turn.token_features[i] for i in real) / salience
+    mean = torch.stack([turn.token_salience[i] * turn.token_features[i] for i in real]).sum(0) / salience
     relation = cell.relation_projection(torch.cat([turn.pooled, mean]))
 
     # What the turn does to each slot: take it away, or be kept out by it.

@@ -117,12 +117,14 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         if lm is None or tokenizer is None:
             lm, tokenizer = load_language_model(config.base_model_name_or_path, **lm_kwargs)
         try:
-            model = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
+            model: PeftModel = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
         except SafetensorError as error:
             raise ValueError(
                 f"'{name}' must hold a whole `adapter_model.safetensors`, but it is damaged ({error}). Fetch it again."
             ) from None
-        return cls(model, tokenizer).train(is_trainable)
+        out = cls(model, tokenizer)
+        out.train(is_trainable)
+        return out
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the adapter folder (`adapter_config.json`, `adapter_model.safetensors`, `README.md`), no LM weights."""
@@ -157,13 +159,14 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     @torch.no_grad()
     def write(self, turns: Sequence[Turn], state: MemoryState) -> MemoryState:
         """Take one turn per row into the memory and return the new state; `state` itself stays as it was."""
-        return self.memory.update(self.encoder.encode(turns), state, self.tuner.embed)
+        turn = self.encoder.encode(turns).to(self.device)
+        return self.memory.update(turn, state.to(self.device), self.tuner.embed)
 
     @torch.no_grad()
     def read(self, state: MemoryState, texts: Sequence[str] | None = None) -> MemoryReadout:
         """Read the memory for each row's current message, or unconditionally."""
-        query = None if texts is None else self.encoder.encode_query(texts)
-        return self.memory.read(state, self.tuner.embed, query)
+        query = None if texts is None else self.encoder.encode_query(texts).to(self.device)
+        return self.memory.read(state.to(self.device), self.tuner.embed, query)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The LM's forward, with the arguments of [`MemoryInputs`]."""

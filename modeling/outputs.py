@@ -46,6 +46,10 @@ class EncodedTurn(ModelOutput):
     token_features: torch.Tensor = None  # type: ignore[assignment]
     token_salience: torch.Tensor = None  # type: ignore[assignment]
 
+    def to(self, device: torch.device | str) -> EncodedTurn:
+        """The same on another device."""
+        return EncodedTurn(*[value.to(device) for value in self.to_tuple()])
+
 
 @dataclass
 class MemoryReadout(ModelOutput):

@@ -43,7 +43,8 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
 
     def update_layer(self, adapter_name: str, config: PrefMemoryConfig, inference_mode: bool = False) -> None:
         """Add one adapter's memory, freshly initialised from the LM's own embeddings."""
-        rows, hidden_size = self.weight.shape
+        weight: torch.Tensor = self.weight
+        rows, hidden_size = weight.shape[0], weight.shape[1]
         if config.memory_token_id is not None and not 0 <= config.memory_token_id < rows:
             raise ValueError(
                 f"`memory_token_id` must be an id inside the LM's embedding of {rows} rows, got "
@@ -58,19 +59,29 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
         config.hidden_size = hidden_size
         ids = config.frame_token_ids or list(range(0, rows, max(1, rows // 1000)))
         with torch.no_grad():
-            words = self.base_layer(torch.tensor(ids, device=self.weight.device)).float()
+            words = self.embed(torch.tensor(ids)).float()
         memory.cell.reset_parameters(words)
         self.pref_memory_config[adapter_name] = config
         self.pref_memory_cell[adapter_name] = memory
-        self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+        layer: Any = self  # PEFT's mixin carries no types
+        layer._move_adapter_to_device_of_base_layer(adapter_name)
+        layer.set_adapter(layer.active_adapters, inference_mode=inference_mode)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """The LM's own embedding of `(…)` ids, `(…, hidden)`."""
+        base: Any = self.base_layer
+        out: torch.Tensor = base(ids.to(base.weight.device))
+        return out
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.base_layer(input_ids)
+        base: Any = self.base_layer
+        out: torch.Tensor = base(input_ids)
         soft = _SOFT_TOKENS.get()
         if self.disable_adapters or soft is None:
             return out
-        is_memory = input_ids == self.pref_memory_config[self.active_adapters[0]].memory_token_id
+        adapters: Any = self.active_adapters
+        active: str = adapters[0]
+        is_memory = torch.eq(input_ids, int(self.pref_memory_config[active].memory_token_id or 0))
         soft = soft.to(out.device, out.dtype)
         if (copies := out.shape[0] // soft.shape[0]) > 1:  # beams, returned sequences
             soft = soft.repeat_interleave(copies, dim=0)
@@ -181,9 +192,7 @@ class PrefMemoryModel(BaseTuner):
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """The LM's own input embedding, `(…)` ids to `(…, hidden)` vectors."""
         with torch.no_grad():
-            weight = self.layer.weight
-            out: torch.Tensor = self.layer.base_layer(ids.to(weight.device))
-        return out
+            return self.layer.embed(ids)
 
     @contextmanager
     def _call(

@@ -36,7 +36,7 @@ def pick_memory_token_id(tokenizer: PreTrainedTokenizerBase, vocab_size: int) ->
     free = [i for i, name in sorted(added.items()) if name not in roles and name not in str(template)]
     spare = [i for i in free if _SPARE_NAMES.search(added[i])]
     if spare or free:
-        return (spare or free)[-1]
+        return int((spare or free)[-1])
     raise ValueError(
         f"Expected a vocabulary entry that this tokenizer never uses, found none among its {len(tokenizer)} tokens. "
         "Add one special token, resize the embeddings by it, and pass its id as `memory_token_id`."

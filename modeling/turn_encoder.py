@@ -47,7 +47,8 @@ class TurnEncoder:
 
     @property
     def hidden_size(self) -> int:
-        return int(self.backbone.config.hidden_size)
+        size: int = self.encoder[0].auto_model.config.hidden_size
+        return size
 
     @property
     def backbone(self) -> nn.Module:
