@@ -43,7 +43,7 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
 
     def update_layer(self, adapter_name: str, config: PrefMemoryConfig, inference_mode: bool = False) -> None:
         """Add one adapter's memory, freshly initialised from the LM's own embeddings."""
-        weight: torch.Tensor = self.weight
+        weight: Any = self.weight
         rows, hidden_size = weight.shape[0], weight.shape[1]
         if config.memory_token_id is not None and not 0 <= config.memory_token_id < rows:
             raise ValueError(
