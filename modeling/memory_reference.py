@@ -87,8 +87,8 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
     for place, i in enumerate(sorted(best[: config.slot_length])):
         ids[place], weights[place] = turn.token_ids[i], 2 * torch.sigmoid(learned[i])
 
-    salience = sum(turn.token_salience[i] for i in real)
-    mean = torch.stack([turn.token_salience[i] * turn.token_features[i] for i in real]).sum(0) / salience
+    salience, features = turn.token_salience[real], turn.token_features[real]
+    mean = (salience.unsqueeze(-1) * features).sum(0) / salience.sum()
     relation = cell.relation_projection(torch.cat([turn.pooled, mean]))
 
     # What the turn does to each slot: take it away, or be kept out by it.

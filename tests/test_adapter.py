@@ -227,6 +227,7 @@ def test_two_adapters_on_one_lm(saved, tmp_path):
     torch.testing.assert_close(again(**inputs(again.base_model)).logits, expected, **TOLERANCE)
     again.set_adapter("other")
     torch.testing.assert_close(again(**inputs(again.base_model)).logits, second, **TOLERANCE)
+    again.set_adapter("default")
     again.delete_adapter("other")
     assert list(again.base_model.layer.pref_memory_cell) == ["default"]
     torch.testing.assert_close(again(**inputs(again.base_model)).logits, expected, **TOLERANCE)

@@ -72,6 +72,8 @@ def test_imports_follow_the_arrows(path):
         assert target != own or own == "pref_lstm", f"'{module}' stands in the same folder: write it relative"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *sorted((ROOT / "tests").glob("*.py"))], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_no_file_is_over_400_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

@@ -206,7 +206,8 @@ def test_an_empty_history_is_a_closed_memory(cell):
     turns = random_turns(2, 1)
     none = memory.scan(turns, embed, torch.zeros(2, 1))
     assert none.equal(empty)
-    assert memory.scan(turns, embed, torch.zeros(2, 0)).equal(empty)
+    no_turns = EncodedTurn(*[value[:, :0] for value in turns.to_tuple()])
+    assert memory.scan(no_turns, embed, torch.zeros(2, 0)).equal(empty)
     for query in (None, torch.randn(2, ENCODER_WIDTH)):
         readout = memory.read(empty, embed, query)
         assert not readout.is_open.any()
