@@ -1,0 +1,57 @@
+"""Turns to token ids: the agent's line as first segment, the user's message as second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from .turn import Turn
+
+MAX_AGENT_LENGTH = 48
+# A word piece has at least one character, and few have more than this many: what is read is cut before it is tokenized.
+_CHARACTERS_PER_TOKEN = 24
+
+
+def tokenize_turns(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], max_length: int = 128, padding: bool = True
+) -> BatchEncoding:
+    """
+    Tokenizes turns as pairs `[CLS] agent [SEP] user [SEP]`; the first segment is empty where the agent said nothing.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The encoder's tokenizer; it must know [CLS] and [SEP].
+        turns (sequence of [`Turn`]): `batch` turns.
+        max_length (`int`, *optional*, defaults to 128):
+            Most tokens of the user's message that are read. Of a longer one the first three quarters and the last
+            quarter of that number are kept: people put what they want at either end. Of the agent's line the last 48
+            tokens are kept.
+        padding (`bool`, *optional*, defaults to `True`): Whether to pad to the longest row and return tensors.
+
+    Returns:
+        [`~transformers.BatchEncoding`]: `input_ids`, `token_type_ids` (1 on the user's segment) and `attention_mask`,
+        each int64 `(batch, length)`, padded right; lists of lists without `padding`.
+    """
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    tail = max_length // 4
+    agents = [turn.agent[-_CHARACTERS_PER_TOKEN * MAX_AGENT_LENGTH :] for turn in turns]
+    users = [_shorten(turn.user, _CHARACTERS_PER_TOKEN * max_length) for turn in turns]
+    rows: dict[str, list[list[int]]] = {"input_ids": [], "token_type_ids": []}
+    plain = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    for agent, user in zip(
+        tokenizer(agents, **plain)["input_ids"], tokenizer(users, **plain)["input_ids"], strict=True
+    ):
+        first = [cls, *agent[-MAX_AGENT_LENGTH:], sep]
+        if len(user) > max_length:
+            user = user[: max_length - tail] + user[len(user) - tail :]
+        rows["input_ids"].append([*first, *user, sep])
+        rows["token_type_ids"].append([0] * len(first) + [1] * (len(user) + 1))
+    encoding = BatchEncoding({**rows, "attention_mask": [[1] * len(ids) for ids in rows["input_ids"]]})
+    return tokenizer.pad(encoding, return_tensors="pt") if padding else encoding
+
+
+def _shorten(text: str, limit: int) -> str:
+    """The first three quarters and the last quarter of `limit` characters, joined by a blank."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - limit // 4]} {text[len(text) - limit // 4 :]}"
