@@ -32,6 +32,11 @@ class ClassifierDetector:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
 
+    @property
+    def threshold(self) -> float:
+        """Probability from which on a turn is let in."""
+        return float(self.model.config.threshold)
+
     def detect(self, turns: Sequence[Turn]) -> list[Detection]:
         """One [`Detection`] per turn, in order."""
         probabilities = [
@@ -43,10 +48,9 @@ class ClassifierDetector:
 
     def judge(self, probability: float) -> Detection:
         """The decision on a probability that was computed elsewhere, for example from shared hidden states."""
-        threshold = self.model.config.threshold
-        let_in = probability >= threshold
+        let_in = probability >= self.threshold
         sign = "reaches" if let_in else "is below"
-        reason = f"probability {probability:.3f} {sign} the threshold {threshold:.3f}"
+        reason = f"probability {probability:.3f} {sign} the threshold {self.threshold:.3f}"
         return Detection(probability, let_in, reason)
 
     @torch.inference_mode()

@@ -124,22 +124,52 @@ class PreferenceClassifier(PreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        hidden_states: tuple[torch.Tensor | None, ...] | None = None,
     ) -> SequenceClassifierOutput:
         """
         Args:
-            input_ids (int64 `(batch, length)`): Token ids, as [`tokenize_turns`] or a text pair (agent, user) gives.
-            attention_mask (int64 `(batch, length)`, *optional*): 0 on padding.
+            input_ids (int64 `(batch, length)`, *optional*):
+                Token ids, as [`tokenize_turns`] or a text pair (agent, user) gives. Not read with `hidden_states`.
+            attention_mask (int64 `(batch, length)`, *optional*): 0 on padding. Needed with `hidden_states`.
             token_type_ids (int64 `(batch, length)`, *optional*):
                 1 on the user's segment. In a row without any 1 the whole text counts as the user's.
             labels (int64 `(batch,)`, *optional*): 1 where the turn reveals a preference.
+            hidden_states (tuple of float tensors `(batch, length, hidden)`, *optional*):
+                What an encoder gave already, see [`~PreferenceClassifier.classify`].
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `logits` float `(batch, 2)`, and `loss`, the
             mean cross-entropy, where there are labels.
+
+        Raises:
+            ValueError: without `input_ids` and without `hidden_states` and their `attention_mask`.
+            RuntimeError: if `input_ids` are to be read and no encoder is attached.
+        """
+        if input_ids is None and (hidden_states is None or attention_mask is None):
+            raise ValueError(
+                "`PreferenceClassifier` expects `input_ids`, or `hidden_states` together with `attention_mask`, and "
+                "got neither. Pass one of them."
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(attention_mask)
+        if hidden_states is None:
+            hidden_states = self.encode(input_ids, attention_mask, token_type_ids)
+        logits = self.classify(hidden_states, attention_mask, token_type_ids)
+        loss = nn.functional.cross_entropy(logits, labels) if labels is not None else None
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    @torch.no_grad()
+    def encode(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """
+        The frozen encoder's hidden states: `num_hidden_layers + 1` float tensors `(batch, length, hidden)`.
 
         Raises:
             RuntimeError: if no encoder is attached.
@@ -149,30 +179,33 @@ class PreferenceClassifier(PreTrainedModel):
                 "`PreferenceClassifier` has no encoder to read `input_ids` with. Load it with `from_pretrained`, make "
                 "it with `from_encoder`, or call `attach(encoder)` first."
             )
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        if token_type_ids is None:
-            token_type_ids = torch.zeros_like(input_ids)
-        with torch.no_grad():
-            encoded = self.encoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                token_type_ids=token_type_ids,
-                output_hidden_states=True,
-            )
-        logits = self.classify(encoded.hidden_states, attention_mask, token_type_ids)
-        loss = nn.functional.cross_entropy(logits, labels) if labels is not None else None
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        encoded = self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            output_hidden_states=True,
+        )
+        return encoded.hidden_states
+
+    def states_read(self) -> list[int]:
+        """The indices (0 = embeddings) of the hidden states that [`~PreferenceClassifier.classify`] reads."""
+        last = self.config.encoder_config.num_hidden_layers
+        read = {index % (last + 1) for index in self.config.hidden_state_indices}
+        return sorted(read | {last - len(self.tuned_layers)} if len(self.tuned_layers) else read)
 
     def classify(
-        self, hidden_states: tuple[torch.Tensor, ...], attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+        self,
+        hidden_states: tuple[torch.Tensor | None, ...],
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
     ) -> torch.Tensor:
         """
         The logits from hidden states that somebody computed already.
 
         Args:
             hidden_states (tuple of `num_hidden_layers + 1` float tensors `(batch, length, hidden)`):
-                The embeddings' output and each layer's, as an encoder gives with `output_hidden_states=True`.
+                The embeddings' output and each layer's, as an encoder gives with `output_hidden_states=True`. Those
+                that [`~PreferenceClassifier.states_read`] does not name may be `None`.
             attention_mask (int64 `(batch, length)`): 0 on padding.
             token_type_ids (int64 `(batch, length)`): 1 on the user's segment.
 
