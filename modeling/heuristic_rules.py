@@ -14,7 +14,8 @@ _WORDS = {
             "adore avoid crave despise detest dislike dread enjoy fancy favor favour hate like loathe love "
             "prefer savor savour treasure cherish appreciate boycott shun resent luv h8"
         ),
-        "negated_verbs": "abide bear care do drink eat handle mind stand stomach tolerate touch trust want wear buy watch",
+        "negated_verbs": "abide bear care do drink eat handle mind stand stomach tolerate touch trust want wear buy "
+        "watch",
         "state_words": (
             "addicted afraid allergic averse celiac coeliac diabetic fond hooked intolerant keen obsessed "
             "partial passionate phobic picky scared sensitive squeamish terrified vegan vegetarian "

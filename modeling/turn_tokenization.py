@@ -9,12 +9,16 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from .turn import Turn
 
 MAX_AGENT_LENGTH = 48
-# A word piece has at least one character, and few have more than this many: what is read is cut before it is tokenized.
+MAX_USER_LENGTH = 128
+# Few word pieces have more characters than this: what is read is cut before it is tokenized.
 _CHARACTERS_PER_TOKEN = 24
 
 
 def tokenize_turns(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], max_length: int = 128, padding: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn],
+    max_length: int = MAX_USER_LENGTH,
+    padding: bool = True,
 ) -> BatchEncoding:
     """
     Tokenizes turns as pairs `[CLS] agent [SEP] user [SEP]`; the first segment is empty where the agent said nothing.
@@ -35,7 +39,7 @@ def tokenize_turns(
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     tail = max_length // 4
     agents = [turn.agent[-_CHARACTERS_PER_TOKEN * MAX_AGENT_LENGTH :] for turn in turns]
-    users = [_shorten(turn.user, _CHARACTERS_PER_TOKEN * max_length) for turn in turns]
+    users = [readable_part(turn.user, max_length) for turn in turns]
     rows: dict[str, list[list[int]]] = {"input_ids": [], "token_type_ids": []}
     plain = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
     for agent, user in zip(
@@ -50,8 +54,9 @@ def tokenize_turns(
     return tokenizer.pad(encoding, return_tensors="pt") if padding else encoding
 
 
-def _shorten(text: str, limit: int) -> str:
-    """The first three quarters and the last quarter of `limit` characters, joined by a blank."""
+def readable_part(text: str, max_length: int = MAX_USER_LENGTH) -> str:
+    """What [`tokenize_turns`] reads: of a very long text the first three quarters and the last of a limit."""
+    limit = _CHARACTERS_PER_TOKEN * max_length
     if len(text) <= limit:
         return text
     return f"{text[: limit - limit // 4]} {text[len(text) - limit // 4 :]}"

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from pref_lstm.modeling import heuristic_detector
 from pref_lstm.modeling.heuristic_rules import RULES
 from pref_lstm.modeling.turn import Detector, Turn

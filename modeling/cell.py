@@ -1,0 +1,88 @@
+"""The one interface of all memory cells, and what they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .configuration_pref_memory import PrefMemoryConfig
+from .memory_state import MemoryState
+from .outputs import EncodedTurn
+
+Embed = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class CellReadout:
+    """`soft_tokens (batch, K, hidden)`, `gate_logits (batch,)`, and each slot's score and weight where there are slots."""
+
+    soft_tokens: torch.Tensor
+    gate_logits: torch.Tensor
+    slot_scores: torch.Tensor | None = None
+    slot_weights: torch.Tensor | None = None
+
+
+class MemoryCell(nn.Module, ABC):
+    """
+    A memory cell: an empty state, one turn's update, and a read.
+
+    A cell has parameters only; the memory itself is the [`MemoryState`] that goes in and comes out. Every state carries
+    `writes (batch,)`, int64, the number of turns taken in.
+    """
+
+    name: str
+
+    def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
+        super().__init__()
+        self.config, self.hidden_size = config, hidden_size
+
+    @abstractmethod
+    def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
+        """An empty memory for each of `batch_size` users, float32."""
+
+    @abstractmethod
+    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+        """Every row takes its turn in."""
+
+    @abstractmethod
+    def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
+        """Soft tokens, and how relevant the memory is to `query (batch, encoder_hidden_size)`."""
+
+    @abstractmethod
+    def reset_parameters(self, words: torch.Tensor) -> None:
+        """Initialise from `words (n, hidden)`, the LM's embeddings of `frame_token_ids`, or of some of its vocabulary."""
+
+    def update(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None
+    ) -> MemoryState:
+        """
+        Write one turn per row. A row whose `mask` is 0 keeps its state bit for bit.
+
+        Args:
+            turn ([`EncodedTurn`]): `(batch, …)`.
+            state ([`MemoryState`]): Of the same batch and of this cell.
+            embed: The LM's input embedding, ids to vectors.
+            mask (`torch.Tensor` of shape `(batch,)`, *optional*): 1 where the row has a turn.
+
+        Returns:
+            [`MemoryState`], same shapes and dtypes.
+        """
+        new = self.step(turn, state, embed)
+        if mask is None:
+            return new
+        return MemoryState(
+            state.cell,
+            {
+                name: torch.where(mask.bool().view(-1, *[1] * (old.dim() - 1)), new[name], old)
+                for name, old in state.tensors.items()
+            },
+        )
+
+
+def straight_through(probability: torch.Tensor) -> torch.Tensor:
+    """Exactly 1 forward, the probability's gradient backward (Bengio et al. 2013, arXiv 1308.3432)."""
+    return 1 + probability - probability.detach()

@@ -1,0 +1,206 @@
+"""The bank of slots: each keeps the salient words of one turn, and a key to find them by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .cell import CellReadout, Embed, MemoryCell, straight_through
+from .configuration_pref_memory import PrefMemoryConfig
+from .memory_state import MemoryState
+from .outputs import EncodedTurn
+
+SAME, REVERSED, DIFFERENT = range(3)
+
+
+class SlotCell(MemoryCell):
+    """
+    A bounded bank of slots with per-slot input and forget gates, written by copying and read under a query.
+
+    **Write.** A new turn `u` is compared with what each filled slot `j` holds, giving `p_j` over *same*, *reversed* and
+    *different*. Slot `j` is forgotten where the turn reverses it, the turn is let in unless a slot says the same:
+
+        f_j = 1 - [p_j(reversed) > 1/2],    i = 1 - max_j [p_j(same) > 1/2]
+        strength_j <- f_j * strength_j,     strength_new <- i
+
+    The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
+    turn's own most salient LM tokens, in order. A new turn takes the first free slot, else the oldest one's.
+
+    **Read.** Slot `j` scores `s_j = t * cos(q + W_q q, k_j + W_k k_j)` against the query; the best one's words become
+    the soft tokens, after the learned frame tokens. Without a query it is the latest slot.
+
+    State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
+    relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_weights (num_slots, slot_length)` (0 = empty),
+    `strengths (num_slots,)` (0 = free), `times (num_slots,)` int64, `writes ()` int64. Its size does not depend on how
+    much was written.
+    """
+
+    name = "slots"
+
+    def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        width, relation, length = config.encoder_hidden_size, config.relation_size, config.slot_length
+        self.salience = nn.Linear(width, 1)
+        self.relation_projection = nn.Linear(2 * width, relation)
+        self.relation_head = nn.Sequential(nn.Linear(2 * relation + 1, 64), nn.GELU(), nn.Linear(64, 3))
+        self.query_projection = nn.Linear(width, width, bias=False)
+        self.key_projection = nn.Linear(width, width, bias=False)
+        self.log_temperature = nn.Parameter(torch.empty(1))
+        self.gate = nn.Sequential(nn.Linear(width + 1, 64), nn.GELU(), nn.Linear(64, 1))
+        self.gate_threshold = nn.Parameter(torch.empty(1))
+        self.frame = nn.Parameter(torch.empty(config.num_frame_tokens, hidden_size))
+        self.blank = nn.Parameter(torch.empty(hidden_size))
+        self.position = nn.Parameter(torch.empty(length, hidden_size))
+        self.down = nn.Linear(hidden_size, config.transform_rank)
+        self.up = nn.Linear(config.transform_rank, hidden_size)
+
+    def reset_parameters(self, words: torch.Tensor) -> None:
+        """Untrained, the cell copies: words by [`token_salience`], slots by the encoder's cosine, gate at 0.1 of it."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        for linear in (self.salience, self.query_projection, self.key_projection):
+            nn.init.zeros_(linear.weight)
+        nn.init.zeros_(self.salience.bias)
+        nn.init.constant_(self.log_temperature, 3.0)
+        for last in (self.relation_head[-1], self.gate[-1], self.up):
+            # Small, not zero: zero would keep the layers before it still in the first step.
+            nn.init.normal_(last.weight, std=1e-4)
+            nn.init.zeros_(last.bias)
+        nn.init.constant_(self.relation_head[-1].bias[DIFFERENT : DIFFERENT + 1], 2.0)
+        nn.init.constant_(self.gate_threshold, 0.1)
+        nn.init.zeros_(self.position)
+        with torch.no_grad():
+            same = words.shape[0] == self.frame.shape[0]
+            self.frame.copy_(words if same else words.mean(dim=0).expand_as(self.frame))
+            self.blank.copy_(words.mean(dim=0))
+
+    def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
+        config = self.config
+        shape = (batch_size, config.num_slots)
+        return MemoryState(
+            self.name,
+            {
+                "keys": torch.zeros(*shape, config.encoder_hidden_size, device=device),
+                "relations": torch.zeros(*shape, config.relation_size, device=device),
+                "token_ids": torch.zeros(*shape, config.slot_length, dtype=torch.int32, device=device),
+                "token_weights": torch.zeros(*shape, config.slot_length, device=device),
+                "strengths": torch.zeros(*shape, device=device),
+                "times": torch.zeros(*shape, dtype=torch.long, device=device),
+                "writes": torch.zeros(batch_size, dtype=torch.long, device=device),
+            },
+        )
+
+    def select_tokens(self, turn: EncodedTurn) -> tuple[torch.Tensor, torch.Tensor]:
+        """The turn's most salient tokens in their order: ids int32 and weights, each `(batch, slot_length)`."""
+        learned = self.salience(turn.token_features).squeeze(-1)  # (batch, turn_length)
+        score = (turn.token_salience + learned).masked_fill(~turn.token_mask, float("-inf"))
+        missing = self.config.slot_length - score.shape[1]
+        ids, weights = turn.token_ids, 2 * torch.sigmoid(learned) * turn.token_mask
+        if missing > 0:
+            score = F.pad(score, (0, missing), value=float("-inf"))
+            ids, weights = F.pad(ids, (0, missing)), F.pad(weights, (0, missing))
+        # Stable: equally salient tokens are taken from the front, on every machine.
+        ranked = score.sort(dim=1, descending=True, stable=True).indices[:, : self.config.slot_length]
+        order = ranked.sort(dim=1).values
+        weights = weights.gather(1, order)
+        # Real tokens are in front of padding already; a weight of 0 marks what is empty.
+        return torch.where(weights > 0, ids.gather(1, order), 0).int(), weights
+
+    def relation_vector(self, turn: EncodedTurn) -> torch.Tensor:
+        """What a turn is compared by, `(batch, relation_size)`."""
+        weight = (turn.token_salience.clamp_min(0) * turn.token_mask).unsqueeze(-1)
+        mean = (turn.token_features * weight).sum(-2) / weight.sum(-2).clamp_min(1e-6)
+        vector: torch.Tensor = self.relation_projection(torch.cat([turn.pooled, mean], dim=-1))
+        return vector
+
+    def relation_logits(self, first: torch.Tensor, second: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
+        """
+        Logits over same, reversed, different for pairs of turns.
+
+        Args:
+            first, second (`torch.Tensor` of shape `(…, relation_size)`): [`~SlotCell.relation_vector`] of the pair.
+            cosine (`torch.Tensor` of shape `(…,)`): Cosine of their keys.
+        """
+        pair = torch.cat([first * second, (first - second).abs(), cosine.unsqueeze(-1)], dim=-1)
+        logits: torch.Tensor = self.relation_head(pair)
+        return logits
+
+    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+        key = F.normalize(turn.pooled, dim=-1)
+        relation = self.relation_vector(turn)
+        ids, weights = self.select_tokens(turn)
+
+        filled = state["strengths"] > 0
+        cosine = (state["keys"] * key[:, None]).sum(-1)
+        others = state["relations"]
+        p = self.relation_logits(others, relation[:, None].expand_as(others), cosine).softmax(-1)
+        p = p * filled.unsqueeze(-1)
+        same, reversed_ = p[..., SAME], p[..., REVERSED]
+        keep = filled & (reversed_ <= 0.5)  # the forget gate, f_j
+        is_new = (same <= 0.5).all(dim=1)  # the input gate, i
+        strengths = torch.where(keep, state["strengths"] * straight_through(1 - reversed_), 0.0)
+
+        num_slots = self.config.num_slots
+        index = torch.arange(num_slots, device=filled.device)
+        target = torch.where(keep, state["times"] + num_slots, index).argmin(dim=1)
+        write = (index == target[:, None]) & is_new[:, None]  # (batch, num_slots)
+        strength = straight_through(1 - same.amax(dim=1))[:, None]
+        time = (state["writes"] + 1)[:, None]
+
+        def put(name: str, new: torch.Tensor) -> torch.Tensor:
+            old = state[name]
+            extra = [1] * (old.dim() - 2)
+            kept = torch.where(keep.view(*keep.shape, *extra), old, torch.zeros((), dtype=old.dtype))
+            return torch.where(write.view(*write.shape, *extra), new.unsqueeze(1).to(old.dtype), kept)
+
+        return MemoryState(
+            self.name,
+            {
+                "keys": put("keys", key),
+                "relations": put("relations", relation),
+                "token_ids": put("token_ids", ids),
+                "token_weights": put("token_weights", weights),
+                "strengths": torch.where(write, strength, strengths),
+                "times": torch.where(write, time, torch.where(keep, state["times"], 0)),
+                "writes": state["writes"] + is_new.long(),
+            },
+        )
+
+    def score(self, state: MemoryState, query: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores `(batch, num_slots)` of the slots (free ones `-inf`) and their best cosine `(batch,)`."""
+        filled = state["strengths"] > 0
+        if query is None:
+            return state["times"].float().masked_fill(~filled, float("-inf")), filled.any(dim=1).float()
+        q = F.normalize(query + self.query_projection(query), dim=-1)
+        k = F.normalize(state["keys"] + self.key_projection(state["keys"]), dim=-1)
+        cosine = (k * q[:, None]).sum(-1)
+        best = cosine.masked_fill(~filled, -1.0).amax(dim=1)
+        return (cosine * self.log_temperature.exp()).masked_fill(~filled, float("-inf")), best
+
+    def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
+        scores, best = self.score(state, query)
+        filled = state["strengths"] > 0
+        # A row without a filled slot has no weights: softmax over nothing would be nan.
+        weights = torch.where(filled, scores.masked_fill(~filled.any(1, keepdim=True), 0.0).softmax(-1), 0.0)
+        chosen = torch.where(filled, scores, torch.full_like(scores, -1e9)).argmax(dim=1)
+        row = torch.arange(chosen.shape[0], device=chosen.device)
+
+        if query is None:
+            gate = torch.full_like(best, 1.0)
+        else:
+            features = torch.cat([query, best[:, None]], dim=-1)
+            gate = self.gate(features).squeeze(-1) + self.log_temperature.exp() * (best - self.gate_threshold)
+        acts = straight_through(torch.sigmoid(gate)) * straight_through(weights[row, chosen])
+        acts = acts * torch.where(filled[row, chosen], state["strengths"][row, chosen], 1.0)
+
+        ids, token_weights = state["token_ids"][row, chosen].long(), state["token_weights"][row, chosen]
+        words = embed(ids).to(self.frame.dtype)
+        content = words * token_weights.unsqueeze(-1)
+        content = torch.where(token_weights.unsqueeze(-1) > 0, content, self.blank)
+        scale = content.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        content = content + scale * self.up(F.gelu(self.down(content / scale * self.hidden_size**0.5)))
+        content = (content + self.position) * acts[:, None, None]
+        frame = self.frame.expand(content.shape[0], -1, -1)
+        return CellReadout(torch.cat([frame, content], dim=1), gate, scores, weights)

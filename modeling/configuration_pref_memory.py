@@ -1,0 +1,105 @@
+"""Configuration of the adapter: everything that the memory's shape or meaning depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import PeftConfig
+
+from .cell_registry import CELL_NAMES
+
+NUM_SLOTS = 256
+
+
+class _ExternalPeftType(str):
+    """Looks enough like a member of PEFT's closed `PeftType(str, Enum)`: transformers' adapter code reads `.value`."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        return str.__str__(self)
+
+    name = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ExternalPeftType, (str.__str__(self),)
+
+
+PEFT_TYPE = _ExternalPeftType("PREF_MEMORY")
+
+
+@dataclass
+class PrefMemoryConfig(PeftConfig):
+    """
+    Configuration of a preference memory for one frozen causal LM. Stored as PEFT's `adapter_config.json`.
+
+    Args:
+        num_soft_tokens (`int`, defaults to 16): Soft tokens that one read puts before the LM.
+        cell (`str`, defaults to `"slots"`): Memory cell: `"slots"`, `"pref_lstm"` (the paper's) or `"lstm"`.
+        memory_token_id (`int`, *optional*): Vocabulary id that stands for a soft token in `input_ids`, see
+            [`pick_memory_token_id`]. It must be set before prompts with placeholders can be read.
+        hidden_size (`int`, *optional*): Width of the LM's input embedding. Filled in from the LM.
+        encoder_name_or_path (`str`): sentence-transformers model that reads the turns.
+        encoder_hidden_size (`int`, defaults to 384): Its width.
+        memory_size (`int`, defaults to 512): Width of the state of the vector cells (`pref_lstm`, `lstm`).
+        num_slots (`int`, defaults to 256): Slots of the bank (`slots`); the oldest gives way when all are full.
+        num_frame_tokens (`int`, defaults to 4): How many of the soft tokens are learned and the same for all users
+            (`slots`); the other `num_soft_tokens - num_frame_tokens` carry a slot's words.
+        frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
+        transform_rank (`int`, defaults to 256): Width of the residual transform of a slot's words (`slots`).
+        relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
+        classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier.
+        classifier_revision (`str`, *optional*): Its revision.
+
+    Raises:
+        TypeError: for an unknown argument.
+        ValueError: for a value out of range.
+    """
+
+    num_soft_tokens: int = field(default=16)
+    cell: str = field(default="slots")
+    memory_token_id: int | None = field(default=None)
+    hidden_size: int | None = field(default=None)
+    encoder_name_or_path: str = field(default="sentence-transformers/all-MiniLM-L6-v2")
+    encoder_hidden_size: int = field(default=384)
+    memory_size: int = field(default=512)
+    num_slots: int = field(default=NUM_SLOTS)
+    num_frame_tokens: int = field(default=4)
+    frame_token_ids: list[int] | None = field(default=None)
+    transform_rank: int = field(default=256)
+    relation_size: int = field(default=128)
+    classifier_name_or_path: str | None = field(default=None)
+    classifier_revision: str | None = field(default=None)
+    # BaseTuner.inject_adapter reads `.target_modules` unconditionally.
+    target_modules: list[str] | set[str] | str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PEFT_TYPE
+        self.task_type = self.task_type or "CAUSAL_LM"
+        if isinstance(self.target_modules, list):
+            self.target_modules = set(self.target_modules)
+        if self.cell not in CELL_NAMES:
+            raise ValueError(f"`cell` must be one of {list(CELL_NAMES)}, got '{self.cell}'.")
+        for name in ("num_soft_tokens", "encoder_hidden_size", "memory_size", "num_slots", "transform_rank",
+                     "relation_size"):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+        if self.cell == "slots" and not 0 <= self.num_frame_tokens < self.num_soft_tokens:
+            raise ValueError(
+                f"`num_frame_tokens` must be at least 0 and below `num_soft_tokens` ({self.num_soft_tokens}), "
+                f"got {self.num_frame_tokens}: the rest carries a slot's words."
+            )
+        if self.frame_token_ids is not None and len(self.frame_token_ids) != self.num_frame_tokens:
+            raise ValueError(
+                f"`frame_token_ids` must hold `num_frame_tokens` ({self.num_frame_tokens}) ids, "
+                f"got {len(self.frame_token_ids)}."
+            )
+
+    @property
+    def slot_length(self) -> int:
+        """Words of a turn that a slot keeps, in LM tokens."""
+        return self.num_soft_tokens - self.num_frame_tokens

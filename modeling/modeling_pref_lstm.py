@@ -1,0 +1,175 @@
+"""The composite model: a frozen LM that carries the adapter, with the encoder that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+
+from .configuration_pref_lstm import PrefLSTMConfig
+from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
+from .memory_state import MemoryState
+from .outputs import MemoryReadout
+from .peft_method import PrefMemoryModel
+from .placeholder import pick_memory_token_id
+from .pref_memory import PrefMemory
+from .resolve import load_language_model
+from .turn import Turn
+from .turn_encoder import TurnEncoder
+
+_FRAME = "\nMy preference:"
+
+
+class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """
+    A frozen causal LM with a preference memory.
+
+    It is thin: the weights are those of the `PeftModel` inside, and on disk there is one format, PEFT's adapter folder,
+    which `PeftModel` and `AutoPeftModelForCausalLM` open as well.
+
+    Args:
+        language_model ([`~peft.PeftModel`]): The LM with an adapter of type `PREF_MEMORY`.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The LM's.
+    """
+
+    config_class = PrefLSTMConfig
+    base_model_prefix = "language_model"
+
+    def __init__(self, language_model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        lm = language_model.get_base_model()
+        adapter: PrefMemoryConfig = language_model.active_peft_config
+        super().__init__(PrefLSTMConfig(text_config=lm.config.to_dict(), memory_config=adapter.to_dict()))
+        self.language_model = language_model
+        self.tokenizer = tokenizer
+        self.generation_config = lm.generation_config
+        self._encoder: TurnEncoder | None = None
+
+    @classmethod
+    def from_language_model(
+        cls,
+        lm: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PrefMemoryConfig | None = None,
+    ) -> PrefLSTMForCausalLM:
+        """
+        Put a fresh, untrained memory on a loaded LM.
+
+        Args:
+            lm: The LM; its parameters are frozen.
+            tokenizer: Its tokenizer.
+            config ([`PrefMemoryConfig`], *optional*): `memory_token_id` and `frame_token_ids` are filled in if unset.
+        """
+        config = PrefMemoryConfig() if config is None else config
+        if config.memory_token_id is None:
+            config.memory_token_id = pick_memory_token_id(tokenizer, lm.get_input_embeddings().weight.shape[0])
+        if config.frame_token_ids is None and config.cell == "slots":
+            words = tokenizer(_FRAME, add_special_tokens=False)["input_ids"]
+            if len(words) == config.num_frame_tokens:
+                config.frame_token_ids = words
+        return cls(get_peft_model(lm, config), tokenizer)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        name: str | Path,
+        *,
+        lm: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        revision: str | None = None,
+        is_trainable: bool = False,
+        **lm_kwargs: Any,
+    ) -> PrefLSTMForCausalLM:
+        """
+        Load an adapter, and the LM that it names.
+
+        Args:
+            name (`str`): Folder or hub id of the adapter.
+            lm, tokenizer (*optional*): An LM that is loaded already, with its tokenizer.
+            revision (`str`, *optional*): Of the adapter.
+            is_trainable (`bool`, defaults to `False`): Whether the adapter is to be trained further.
+            lm_kwargs: For [`load_language_model`] (`dtype`, `device_map`, …).
+
+        Raises:
+            ValueError: if `name` is no preference memory adapter, or only one of `lm` and `tokenizer` is given.
+        """
+        if (lm is None) != (tokenizer is None):
+            raise ValueError("`lm` and `tokenizer` must be given together, got only one of them.")
+        folder = Path(name)
+        if folder.exists() and not (folder / "adapter_config.json").is_file():
+            raise ValueError(
+                f"Expected an adapter folder with `adapter_config.json`, found none in '{name}'. "
+                "Pass the folder that `save_pretrained` wrote."
+            )
+        config = PeftConfig.from_pretrained(str(name), revision=revision)
+        if config.peft_type != PEFT_TYPE:
+            raise ValueError(
+                f"Expected an adapter of type '{PEFT_TYPE}', got '{config.peft_type}' in '{name}'. "
+                "Load it with `peft.PeftModel` instead."
+            )
+        if lm is None or tokenizer is None:
+            lm, tokenizer = load_language_model(config.base_model_name_or_path, **lm_kwargs)
+        model = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
+        return cls(model, tokenizer).train(is_trainable)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the adapter folder (`adapter_config.json`, `adapter_model.safetensors`, `README.md`), no LM weights."""
+        kwargs.pop("state_dict", None)  # the Trainer passes the whole model's
+        self.language_model.save_pretrained(str(save_directory), save_embedding_layers=False, **kwargs)
+
+    @property
+    def memory_config(self) -> PrefMemoryConfig:
+        config: PrefMemoryConfig = self.language_model.active_peft_config
+        return config
+
+    @property
+    def tuner(self) -> PrefMemoryModel:
+        tuner: PrefMemoryModel = self.language_model.base_model
+        return tuner
+
+    @property
+    def memory(self) -> PrefMemory:
+        return self.tuner.memory
+
+    @property
+    def encoder(self) -> TurnEncoder:
+        """The turn encoder that the adapter names, loaded when it is first needed."""
+        if self._encoder is None:
+            self._encoder = TurnEncoder.from_pretrained(self.memory_config.encoder_name_or_path, self.tokenizer)
+        return self._encoder
+
+    def initial_state(self, batch_size: int = 1) -> MemoryState:
+        """An empty memory for each of `batch_size` users."""
+        return self.memory.initial_state(batch_size)
+
+    @torch.no_grad()
+    def write(self, turns: Sequence[Turn], state: MemoryState) -> MemoryState:
+        """Take one turn per row into the memory and return the new state; `state` itself stays as it was."""
+        return self.memory.update(self.encoder.encode(turns), state, self.tuner.embed)
+
+    @torch.no_grad()
+    def read(self, state: MemoryState, texts: Sequence[str] | None = None) -> MemoryReadout:
+        """Read the memory for each row's current message, or unconditionally."""
+        query = None if texts is None else self.encoder.encode_query(texts)
+        return self.memory.read(state, self.tuner.embed, query)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The LM's forward, with the arguments of [`MemoryInputs`]."""
+        return self.language_model(*args, **kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The LM's `generate`, with the arguments of [`MemoryInputs`]."""
+        return self.language_model.generate(*args, **kwargs)
+
+    def disable_memory(self) -> AbstractContextManager[None]:
+        """Within this context the model is the bare LM, exactly."""
+        context: AbstractContextManager[None] = self.language_model.disable_adapter()
+        return context
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        embeddings: torch.nn.Module = self.language_model.get_base_model().get_input_embeddings()
+        return embeddings

@@ -1,0 +1,117 @@
+"""The memory of one adapter: a cell, scanned over turns and read out as soft tokens."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+from .cell import Embed, MemoryCell
+from .cell_slots import SlotCell
+from .cell_vector import LSTMCell, PrefLSTMCell
+from .configuration_pref_memory import PrefMemoryConfig
+from .memory_state import MemoryState
+from .outputs import EncodedTurn, MemoryReadout
+
+CELLS: dict[str, type[MemoryCell]] = {cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell)}
+
+
+class PrefMemory(nn.Module):
+    """
+    A preference memory: writes turns into a state, reads the state out as soft tokens.
+
+    Args:
+        config ([`PrefMemoryConfig`]): The adapter's configuration.
+        hidden_size (`int`): Width of the LM's input embedding.
+    """
+
+    def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
+        super().__init__()
+        if config.hidden_size not in (None, hidden_size):
+            raise ValueError(
+                f"The adapter was made for an LM of width {config.hidden_size}, got one of width {hidden_size}. "
+                f"Load it on the LM that it was trained for ('{config.base_model_name_or_path}')."
+            )
+        self.config, self.hidden_size = config, hidden_size
+        self.cell = CELLS[config.cell](config, hidden_size)
+
+    def initial_state(self, batch_size: int = 1) -> MemoryState:
+        """An empty memory for each of `batch_size` users."""
+        return self.cell.initial_state(batch_size, next(self.parameters()).device)
+
+    def update(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None
+    ) -> MemoryState:
+        """As [`MemoryCell.update`], after checking that turn and state fit this memory."""
+        self._check_state(state)
+        if turn.pooled.shape != (state.batch_size, self.config.encoder_hidden_size):
+            raise ValueError(
+                f"`turn.pooled` must be ({state.batch_size}, {self.config.encoder_hidden_size}), one row per state of "
+                f"the encoder's width, got {tuple(turn.pooled.shape)}. "
+                f"Is '{self.config.encoder_name_or_path}' the encoder?"
+            )
+        return self.cell.update(turn, state, embed, mask)
+
+    def scan(
+        self, turns: EncodedTurn, embed: Embed, mask: torch.Tensor, state: MemoryState | None = None
+    ) -> MemoryState:
+        """
+        Write turns one after the other.
+
+        Args:
+            turns ([`EncodedTurn`]): `(batch, num_turns, …)`.
+            embed: The LM's input embedding.
+            mask (`torch.Tensor` of shape `(batch, num_turns)`): 1 where the row has a turn at this step.
+            state ([`MemoryState`], *optional*): To start from; empty by default.
+        """
+        state = self.initial_state(mask.shape[0]) if state is None else state
+        for t in range(mask.shape[1]):
+            turn = EncodedTurn(*[value[:, t] for value in turns.to_tuple()])
+            state = self.update(turn, state, embed, mask[:, t])
+        return state
+
+    def read(self, state: MemoryState, embed: Embed, query: torch.Tensor | None = None) -> MemoryReadout:
+        """
+        Read the memory out as soft tokens.
+
+        Args:
+            state ([`MemoryState`]): One row per prompt.
+            embed: The LM's input embedding.
+            query (`torch.Tensor` of shape `(batch, encoder_hidden_size)`, *optional*):
+                The encoder's vector of the user's current message. Without one the read is unconditional.
+
+        Returns:
+            [`MemoryReadout`]. An empty memory is closed, whatever its gate says.
+        """
+        self._check_state(state)
+        if query is not None and query.shape != (state.batch_size, self.config.encoder_hidden_size):
+            raise ValueError(
+                f"`query` must be ({state.batch_size}, {self.config.encoder_hidden_size}), one row per state of the "
+                f"encoder's width, got {tuple(query.shape)}. Make it with `TurnEncoder.encode_query`."
+            )
+        out = self.cell.read(state, query, embed)
+        is_open = ((out.gate_logits > 0) & (state["writes"] > 0))[:, None].expand(out.soft_tokens.shape[:2])
+        return MemoryReadout(out.soft_tokens, is_open, out.gate_logits, out.slot_weights, out.slot_scores)
+
+    def fingerprint(self) -> str:
+        """Short hash of config and weights: a state fits exactly the adapter that has the same one."""
+        digest = hashlib.sha256(f"{self.config.cell}:{self.hidden_size}".encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _check_state(self, state: MemoryState) -> None:
+        if state.cell != self.config.cell:
+            raise ValueError(
+                f"The state must come from a memory of cell '{self.config.cell}', got one of cell '{state.cell}'. "
+                "Start with `initial_state()` and write the user's turns again."
+            )
+        expected = {name: tensor.shape[1:] for name, tensor in self.cell.initial_state(1, "meta").tensors.items()}
+        got = {name: tensor.shape[1:] for name, tensor in state.tensors.items()}
+        if got != expected:
+            wrong = sorted(n for n in expected.keys() | got.keys() if expected.get(n) != got.get(n))[0]
+            raise ValueError(
+                f"The state's `{wrong}` must have shape (batch, *{tuple(expected.get(wrong, ()))}), got "
+                f"(batch, *{tuple(got.get(wrong, ()))}). It was made by an adapter with another configuration."
+            )

@@ -1,0 +1,136 @@
+"""From text to what the memory reads: one pass of a frozen sentence encoder, aligned with the LM's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from .outputs import EncodedTurn, EncoderPass
+from .resolve import resolve_encoder
+from .salience import token_salience
+from .turn import Turn
+from .turn_tokenization import MAX_USER_LENGTH, readable_part, tokenize_turns
+
+MAX_LM_TOKENS = 256
+
+
+class TurnEncoder:
+    """
+    A frozen sentence-transformers model over (agent, user) pairs.
+
+    The agent's line is the first segment and gives context to the user's tokens; it is left out of the pooling, so the
+    vector of a turn is a vector of what the user said.
+
+    Args:
+        encoder ([`~sentence_transformers.SentenceTransformer`]): The model; it is frozen and put into eval mode.
+        lm_tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Tokenizer of the LM whose embeddings are copied.
+    """
+
+    def __init__(self, encoder: SentenceTransformer, lm_tokenizer: PreTrainedTokenizerBase) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.tokenizer = encoder.tokenizer
+        self.lm_tokenizer = lm_tokenizer
+
+    @classmethod
+    def from_pretrained(cls, name: str, lm_tokenizer: PreTrainedTokenizerBase) -> TurnEncoder:
+        """Load the encoder by folder, hub id or embedded name."""
+        return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer)
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformer below the pooling, for a classifier that shares it."""
+        module: nn.Module = self.encoder[0].auto_model
+        return module
+
+    @torch.no_grad()
+    def hidden_states(self, turns: Sequence[Turn]) -> EncoderPass:
+        """One forward pass of the backbone, enough for the memory and for a classifier on the same backbone."""
+        batch = tokenize_turns(self.tokenizer, turns).to(self.encoder.device)
+        known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
+        out = self.backbone(**known, output_hidden_states=True)
+        return EncoderPass(out.hidden_states, batch["attention_mask"], batch["token_type_ids"])
+
+    def encode(self, turns: Sequence[Turn]) -> EncodedTurn:
+        """
+        Encode turns, one per row of the result.
+
+        Args:
+            turns (`Sequence[Turn]`): At least one.
+
+        Returns:
+            [`EncodedTurn`] with padding on the right; a row is the same alone and in any batch, up to float rounding.
+        """
+        return self.encode_from(turns, self.hidden_states(turns))
+
+    @torch.no_grad()
+    def encode_from(self, turns: Sequence[Turn], passed: EncoderPass) -> EncodedTurn:
+        """[`~TurnEncoder.encode`], from a backbone pass that was made already."""
+        last = passed.hidden_states[-1]
+        pooled = self._pool(passed)
+        texts = [readable_part(turn.user) for turn in turns]
+        rows = [self._lm_tokens(text) for text in texts]
+        spans_of = [self._encoder_spans(text) for text in texts]
+        length = max(1, *(len(ids) for ids, _ in rows))
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
+        mask = torch.zeros(len(rows), length, dtype=torch.bool)
+        salience = torch.zeros(len(rows), length)
+        features = torch.zeros(len(rows), length, last.shape[-1])
+        for r, ((row, spans), text) in enumerate(zip(rows, texts, strict=True)):
+            if not row:
+                continue
+            ids[r, : len(row)], mask[r, : len(row)] = torch.tensor(row), True
+            salience[r, : len(row)] = torch.tensor(token_salience(text, spans, row, self.lm_tokenizer.vocab_size))
+            user = passed.token_type_ids[r].bool() & passed.attention_mask[r].bool()
+            states = last[r, user][:-1].cpu()  # without the closing [SEP]
+            if len(states):
+                features[r, : len(row)] = states[_align(spans, spans_of[r], len(states))]
+        return EncodedTurn(pooled.float().cpu(), ids, mask, features, salience)
+
+    @torch.no_grad()
+    def encode_query(self, texts: Sequence[str]) -> torch.Tensor:
+        """The vectors `(batch, hidden)`, float32, of the user's current messages, for [`PrefMemory.read`]."""
+        return self._pool(self.hidden_states([Turn(text) for text in texts])).float().cpu()
+
+    def _pool(self, passed: EncoderPass) -> torch.Tensor:
+        """The encoder's own pooling, over the user's segment."""
+        features: dict[str, Any] = {
+            "token_embeddings": passed.hidden_states[-1],
+            "attention_mask": passed.attention_mask * passed.token_type_ids,
+        }
+        for module in list(self.encoder)[1:]:
+            features = module(features)
+        pooled: torch.Tensor = features["sentence_embedding"]
+        return pooled
+
+    def _encoder_spans(self, text: str) -> list[tuple[int, int]]:
+        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        spans: list[tuple[int, int]] = out["offset_mapping"]
+        if len(spans) > MAX_USER_LENGTH:  # as tokenize_turns keeps them
+            tail = MAX_USER_LENGTH // 4
+            spans = spans[: MAX_USER_LENGTH - tail] + spans[len(spans) - tail :]
+        return spans
+
+    def _lm_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        # Text is data: a control token spelled out in it stays the characters that it is.
+        out = self.lm_tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True, verbose=False
+        )
+        return out["input_ids"][:MAX_LM_TOKENS], out["offset_mapping"][:MAX_LM_TOKENS]
+
+
+def _align(spans: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]], count: int) -> list[int]:
+    """For each span the index of the one in `others` whose characters overlap it most, the nearest where none does."""
+    candidates = list(enumerate(others))[:count]
+    return [
+        max(candidates, key=lambda c: (min(end, c[1][1]) - max(start, c[1][0]), -abs(start - c[1][0])))[0]
+        for start, end in spans
+    ]
