@@ -25,9 +25,7 @@ class ClassifierDetector:
         batch_size (`int`, *optional*, defaults to 32): Turns in one forward pass.
     """
 
-    def __init__(
-        self, model: PreferenceClassifier, tokenizer: PreTrainedTokenizerBase, batch_size: int = 32
-    ) -> None:
+    def __init__(self, model: PreferenceClassifier, tokenizer: PreTrainedTokenizerBase, batch_size: int = 32) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size

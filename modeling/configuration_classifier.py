@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 LABELS = ("no_preference", "preference")
-# What transformers itself passes beside the declared fields.
-_PASSED_BY_TRANSFORMERS = {"model_type", "_name_or_path", "output_attentions", "transformers_version", "architectures"}
+# What transformers itself passes or writes into the file beside the declared fields.
+_PASSED_BY_TRANSFORMERS = {
+    *("model_type", "_name_or_path", "output_attentions", "transformers_version", "architectures"),
+    *("pad_token_id", "bos_token_id", "eos_token_id"),
+}
 
 
 @strict
@@ -51,7 +54,7 @@ class PreferenceClassifierConfig(PreTrainedConfig):
     """
 
     model_type = "preference_classifier"
-    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
+    sub_configs_defaults: ClassVar = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
 
     encoder_config: dict | PreTrainedConfig | None = None
     encoder_name_or_path: str | None = None

@@ -36,7 +36,6 @@ class PreferenceClassifier(PreTrainedModel):
     config_class = PreferenceClassifierConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    _no_split_modules = ["ScalarMix", "TurnPooler"]
 
     def __init__(self, config: PreferenceClassifierConfig) -> None:
         super().__init__(config)

@@ -18,6 +18,8 @@ from .synthesize_turns import synthesize_turns
 
 # Real negatives are few: each hand-written one and each OASST1 prompt counts this often.
 REAL_NEGATIVE_WEIGHT = 3.0
+# Longer AlpsBench messages are mostly pasted documents, whose labels are the noisiest.
+MAX_ALPSBENCH_CHARACTERS = 400
 
 
 def classifier_data(
@@ -67,7 +69,7 @@ def classifier_data(
         if turn["split"] == "train":
             add(_inner_split(turn["tree"]), "oasst", {**turn, "preference": 0}, REAL_NEGATIVE_WEIGHT)
     for turn in load_alpsbench(alpsbench) if alpsbench is not None else []:
-        if turn["split"] == "train":
+        if turn["split"] == "train" and len(turn["user"]) <= MAX_ALPSBENCH_CHARACTERS:
             weight = alpsbench_weight * (4.0 if turn["preference"] else 1.0)
             add(_inner_split(turn["session"]), "alpsbench", turn, weight)
     return DatasetDict({split: Dataset.from_list(part) for split, part in rows.items()})

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
-
 from pref_lstm.modeling.turn import Detection, Detector, Turn
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 TIMED_TURNS = 50
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
-
 from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_tokenization import tokenize_turns
+from torch import nn
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 _KEPT = ("labels", "weight")
 

@@ -81,6 +81,8 @@ def reword_turns(turns: Dataset, generator: Any, progress: Path, batch_size: int
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 done.append(row)
             file.flush()
-    return turns.remove_columns("user").add_column("user", [row["user"] for row in done]).add_column(
-        "reworded", [row["user"] != row["original"] for row in done]
+    return (
+        turns.remove_columns("user")
+        .add_column("user", [row["user"] for row in done])
+        .add_column("reworded", [row["user"] != row["original"] for row in done])
     )

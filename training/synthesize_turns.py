@@ -62,13 +62,12 @@ def synthesize_turns(
     """
     for name, count in (("without_preference", without_preference), ("with_preference", with_preference)):
         if count < 10:
-            raise ValueError(f"`{name}` must be at least 10, so that each split gets a turn, got {count}. Ask for more.")
+            raise ValueError(
+                f"`{name}` must be at least 10, so that each split gets a turn, got {count}. Ask for more."
+            )
     counts = [_share_out(count) for count in (without_preference, with_preference)]
     return DatasetDict(
-        {
-            split: Dataset.from_list(write_turns(split, counts[0][split], counts[1][split], seed))
-            for split in SPLITS
-        }
+        {split: Dataset.from_list(write_turns(split, counts[0][split], counts[1][split], seed)) for split in SPLITS}
     )
 
 

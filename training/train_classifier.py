@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, HfArgumentParser
-
 from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
 from pref_lstm.modeling.resolve import resolve_encoder
+from transformers import AutoTokenizer, HfArgumentParser
 
 from .calibrate_threshold import calibrate_threshold
 from .classifier_data import classifier_data

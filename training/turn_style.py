@@ -33,7 +33,23 @@ _SHORT = {
     "okay": "ok",
     "would have": "woulda",
 }
-_OPENERS = ("lol", "omg", "ngl", "tbh", "hey", "um", "ok so", "well", "hmm", "btw", "bro", "honestly", "haha", "yo", "so")
+_OPENERS = (
+    "lol",
+    "omg",
+    "ngl",
+    "tbh",
+    "hey",
+    "um",
+    "ok so",
+    "well",
+    "hmm",
+    "btw",
+    "bro",
+    "honestly",
+    "haha",
+    "yo",
+    "so",
+)
 _CLOSERS = ("lol", "haha", "tbh", "btw", "smh", "fr", "xD", ":)", "!!", "...", "😂", "😅", "🙃", "🙏", "👀", "😭", "✨")
 EMOJI = ("😍", "😂", "😭", "🙈", "🔥", "💀", "❤️", "😅", "🤢", "🙄", "👍", "🥰", "😴", "🎉", "🙃", "🤷")
 
