@@ -11,11 +11,6 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 LABELS = ("no_preference", "preference")
-# What transformers itself passes or writes into the file beside the declared fields.
-_PASSED_BY_TRANSFORMERS = {
-    *("model_type", "_name_or_path", "output_attentions", "transformers_version", "architectures"),
-    *("pad_token_id", "bos_token_id", "eos_token_id"),
-}
 
 
 @strict
@@ -49,7 +44,7 @@ class PreferenceClassifierConfig(PreTrainedConfig):
             Most tokens of the user's message that are read.
 
     Raises:
-        TypeError: on a keyword that no configuration has.
+        TypeError: on a keyword that looks like a misspelt field.
         ValueError: if a value is outside its range, or `num_tuned_layers` exceeds the encoder's layers.
     """
 
@@ -70,10 +65,10 @@ class PreferenceClassifierConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         known = {field.name for field in fields(self)}
         for name in kwargs:
-            if name not in known | _PASSED_BY_TRANSFORMERS and not hasattr(PreTrainedConfig, name):
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else " Remove it."
-                raise TypeError(f"`PreferenceClassifierConfig` has no field `{name}`.{hint}")
+            # Keys that resemble no field pass: transformers and newer versions write some of their own.
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if near and name not in known:
+                raise TypeError(f"`PreferenceClassifierConfig` has no field `{name}`. Did you mean `{near[0]}`?")
         self.id2label = dict(enumerate(LABELS))
         self.label2id = {label: index for index, label in enumerate(LABELS)}
         super().__post_init__(**kwargs)

@@ -85,9 +85,11 @@ class PreferenceClassifier(PreTrainedModel):
     ) -> Any:
         """
         Loads the head, then the encoder that its configuration names; with `encoder`, attaches that one instead.
+        Weights come in float32 unless `dtype` says otherwise: files may hold half precision to be small.
 
         Returns what [`~transformers.PreTrainedModel.from_pretrained`] returns, in evaluation mode.
         """
+        kwargs.setdefault("dtype", torch.float32)
         loaded = super().from_pretrained(path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if encoder is None:

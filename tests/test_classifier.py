@@ -186,8 +186,6 @@ def test_errors_of_the_model():
 def test_errors_of_the_configuration():
     with raises(TypeError, "`PreferenceClassifierConfig` has no field `treshold`. Did you mean `threshold`?"):
         PreferenceClassifierConfig(treshold=0.3)
-    with raises(TypeError, "`PreferenceClassifierConfig` has no field `zzz`. Remove it."):
-        PreferenceClassifierConfig(zzz=0.3)
     with pytest.raises(
         Exception, match=r"`threshold` must lie between 0.0 and 1.0, got 2.0. Choose a value in between."
     ):
@@ -319,7 +317,7 @@ def test_threshold_keeps_false_alarms_rare():
     probabilities = [0.9, 0.6, 0.2, 0.1, 0.7, 0.1]
     labels = [1, 1, 0, 0, 0, 0]
     sources = ["synthetic"] * 4 + ["oasst"] * 2
-    assert calibrate_threshold(probabilities, labels, sources, max_false_alarms=0.5) == 0.4
+    assert calibrate_threshold(probabilities, labels, sources, max_false_alarms=0.5) == 0.41
     assert calibrate_threshold(probabilities, labels, sources, max_false_alarms=0.0) == 0.81
     assert calibrate_threshold([0.99], [0], ["oasst"]) == 0.95
 

@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     sources = turns["validation"]["source"][:]
     model.config.threshold = calibrate_threshold(probabilities, turns["validation"]["labels"][:], sources)
     if args.should_save:
-        model.save_pretrained(output)
+        half = {name: value.half() for name, value in model.state_dict().items()}
+        model.save_pretrained(output, state_dict=half)
         tokenizer.save_pretrained(output)
     return model
 
