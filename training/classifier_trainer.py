@@ -1,0 +1,164 @@
+"""Trains a [`PreferenceClassifier`] on hidden states of its frozen encoder, computed once and kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_tokenization import tokenize_turns
+from torch import nn
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+_KEPT = ("labels", "weight")
+
+
+@dataclass
+class ClassifierTrainingArguments(TrainingArguments):
+    """
+    [`~transformers.TrainingArguments`] for the classifier.
+
+    Defaults that differ from the parent's: `learning_rate` 1e-4, `per_device_train_batch_size` 32,
+    `per_device_eval_batch_size` 64, `num_train_epochs` 2, `warmup_steps` 0.1, `weight_decay` 0.05,
+    `eval_strategy` and `save_strategy` "epoch", `train_sampling_strategy` "group_by_length",
+    `remove_unused_columns` False, `logging_steps` 50.
+
+    Args:
+        head_learning_rate (`float`, *optional*, defaults to 1e-3):
+            Learning rate of all that starts from random weights; `learning_rate` is that of the tuned layers.
+    """
+
+    learning_rate: float = 1e-4
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    num_train_epochs: float = 2.0
+    warmup_steps: float = 0.1
+    weight_decay: float = 0.05
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    train_sampling_strategy: str = "group_by_length"
+    remove_unused_columns: bool = False
+    logging_steps: float = 50
+    head_learning_rate: float = field(
+        default=1e-3, metadata={"help": "Learning rate of all that starts from random weights."}
+    )
+
+
+def cache_hidden_states(
+    turns: Dataset, model: PreferenceClassifier, tokenizer: PreTrainedTokenizerBase, file: Path
+) -> Dataset:
+    """
+    Adds what the head reads: the encoder's hidden states of each turn, in half precision, in an Arrow file.
+
+    Args:
+        turns ([`~datasets.Dataset`]): With `agent`, `user` and `labels`, and optionally `weight`.
+        model ([`PreferenceClassifier`]): With its encoder attached.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The encoder's tokenizer.
+        file (`Path`): Where the states go; a file that is there already is taken for the same turns'.
+
+    Returns:
+        [`~datasets.Dataset`]: `labels`, `weight` if it was there, `length`, `token_type_ids` (list of int8), and
+        `state_<i>` (list of float16, `length * hidden`) for each hidden state that the model reads.
+    """
+    read = model.states_read()
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        rows = [Turn(user=user, agent=agent) for user, agent in zip(batch["user"], batch["agent"], strict=True)]
+        encoding = tokenize_turns(tokenizer, rows, model.config.max_length).to(model.device)
+        states = model.encode(**encoding)
+        lengths = encoding["attention_mask"].sum(1).tolist()
+        columns: dict[str, list[Any]] = {
+            "length": lengths,
+            "token_type_ids": [
+                ids[:length].to(torch.int8).numpy()
+                for ids, length in zip(encoding["token_type_ids"].cpu(), lengths, strict=True)
+            ],
+        }
+        for index in read:
+            half = states[index].half().cpu()
+            columns[f"state_{index}"] = [
+                state[:length].flatten().numpy() for state, length in zip(half, lengths, strict=True)
+            ]
+        return columns
+
+    return turns.map(
+        encode,
+        batched=True,
+        batch_size=32,
+        writer_batch_size=256,
+        remove_columns=[name for name in turns.column_names if name not in _KEPT],
+        cache_file_name=str(file),
+        new_fingerprint=file.stem,
+        desc="encoding",
+    ).with_format("numpy")
+
+
+@dataclass
+class HiddenStateCollator:
+    """
+    Pads cached hidden states.
+
+    Input: rows with `length`, `token_type_ids` (`length`), `state_<i>` (`length * hidden`), `labels`, maybe `weight`.
+    Output: `hidden_states` (tuple of `num_states` float32 `(batch, longest, hidden)`, `None` where unread),
+    `attention_mask` and `token_type_ids` int64 `(batch, longest)`, `labels` int64 `(batch,)`, `weight` float32.
+    """
+
+    hidden_size: int
+    num_states: int
+    states_read: list[int]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [int(row["length"]) for row in rows]
+        shape = (len(rows), max(lengths))
+        mask = torch.zeros(shape, dtype=torch.int64)
+        types = torch.zeros(shape, dtype=torch.int64)
+        states = {index: torch.zeros(*shape, self.hidden_size) for index in self.states_read}
+        for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            mask[number, :length] = 1
+            types[number, :length] = torch.from_numpy(np.asarray(row["token_type_ids"], dtype=np.int64))
+            for index, padded in states.items():
+                flat = np.asarray(row[f"state_{index}"], dtype=np.float32)
+                padded[number, :length] = torch.from_numpy(flat).view(length, self.hidden_size)
+        batch: dict[str, Any] = {
+            "hidden_states": tuple(states.get(index) for index in range(self.num_states)),
+            "attention_mask": mask,
+            "token_type_ids": types,
+            "labels": torch.tensor([int(row["labels"]) for row in rows]),
+        }
+        if "weight" in rows[0]:
+            batch["weight"] = torch.tensor([float(row["weight"]) for row in rows])
+        return batch
+
+
+class ClassifierTrainer(Trainer):
+    """The Trainer with a weight per turn in the loss, and a learning rate of its own for the untrained parts."""
+
+    args: ClassifierTrainingArguments
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Mean over the batch of weight times cross-entropy."""
+        labels, weight = inputs["labels"], inputs.get("weight")
+        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
+        losses = nn.functional.cross_entropy(outputs.logits, labels, reduction="none")
+        loss = (losses * weight).mean() if weight is not None else losses.mean()
+        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+
+    def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
+        """AdamW with two groups: the tuned layers, and the rest."""
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[name.startswith("tuned_layers.")].append(parameter)
+        rates = {True: self.args.learning_rate, False: self.args.head_learning_rate}
+        self.optimizer = torch.optim.AdamW(
+            [{"params": groups[tuned], "lr": rate} for tuned, rate in rates.items() if groups[tuned]],
+            weight_decay=self.args.weight_decay,
+        )
+        return self.optimizer

@@ -1,0 +1,60 @@
+"""`pref-lstm evaluate-classifier`: the figures of a classifier, or of the rules, on labelled turns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pref_lstm.modeling.load_detector import load_detector
+
+from .classifier_metrics import evaluate_detector
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """
+    The rows of a JSONL file of labelled turns.
+
+    Raises:
+        ValueError: on a row that is not `{"agent": text, "user": text, "preference": 0 or 1}`, or if there is none.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        row = json.loads(line)
+        missing = [name for name in ("agent", "user", "preference") if name not in row]
+        if missing or row["preference"] not in (0, 1):
+            found = f"no {' and no '.join(missing)}" if missing else f"`preference` = {row['preference']!r}"
+            raise ValueError(
+                f'{path.name}, line {number}: expected {{"agent", "user", "preference": 0 or 1}}, got {found}. '
+                "Mend the line."
+            )
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path.name} holds no turns. Pass a JSONL file with one labelled turn a line.")
+    return rows
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(prog="pref-lstm evaluate-classifier", description=__doc__)
+    parser.add_argument("--model", help="folder, hub id or `heuristic`; left out: the shipped default")
+    parser.add_argument("--data", type=Path, required=True, help='JSONL of {"agent", "user", "preference": 0/1}')
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Prints and returns `{"n", "accuracy", "precision", "recall", "f1", "auprc", "threshold", "ms_per_turn"}`."""
+    args = make_parser().parse_args(argv)
+    detector = load_detector(args.model)
+    figures = evaluate_detector(detector, read_rows(args.data), getattr(detector, "threshold", None))
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if args.json is not None:
+        args.json.write_text(text + "\n", encoding="utf-8")
+    return figures
+
+
+if __name__ == "__main__":
+    main()
