@@ -47,7 +47,7 @@ class SlotCell(MemoryCell):
         self.query_projection = nn.Linear(width, width, bias=False)
         self.key_projection = nn.Linear(width, width, bias=False)
         self.log_temperature = nn.Parameter(torch.empty(1))
-        self.gate = nn.Sequential(nn.Linear(width + 1, 64), nn.GELU(), nn.Linear(64, 1))
+        self.gate = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU(), nn.Linear(64, 1))
         self.gate_threshold = nn.Parameter(torch.empty(1))
         self.frame = nn.Parameter(torch.empty(config.num_frame_tokens, hidden_size))
         self.blank = nn.Parameter(torch.empty(hidden_size))
@@ -68,7 +68,7 @@ class SlotCell(MemoryCell):
         assert isinstance(relation_last, nn.Linear) and isinstance(gate_last, nn.Linear)
         for last in (relation_last, gate_last, self.up):
             # Small, not zero: zero would keep the layers before it still in the first step.
-            nn.init.normal_(last.weight, std=1e-4)
+            nn.init.normal_(last.weight, std=1e-2 if last is not self.up else 1e-4)
             nn.init.zeros_(last.bias)
         nn.init.constant_(relation_last.bias[DIFFERENT : DIFFERENT + 1], 2.0)
         nn.init.constant_(self.gate_threshold, 0.1)
@@ -112,9 +112,7 @@ class SlotCell(MemoryCell):
 
     def relation_vector(self, turn: EncodedTurn) -> torch.Tensor:
         """What a turn is compared by, `(batch, relation_size)`."""
-        weight = (turn.token_salience.clamp_min(0) * turn.token_mask).unsqueeze(-1)
-        mean = (turn.token_features * weight).sum(-2) / weight.sum(-2).clamp_min(1e-6)
-        vector: torch.Tensor = self.relation_projection(torch.cat([turn.pooled, mean], dim=-1))
+        vector: torch.Tensor = self.relation_projection(relation_features(turn))
         return vector
 
     def relation_logits(self, first: torch.Tensor, second: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
@@ -189,7 +187,11 @@ class SlotCell(MemoryCell):
         cosine = (k * q[:, None]).sum(-1)
         best = cosine.masked_fill(~filled, -1.0).amax(dim=1)
         temperature = self.log_temperature.exp()
-        gate = self.gate(torch.cat([query, best[:, None]], dim=-1)).squeeze(-1)
+        # The best of many is higher than the best of few: the gate sees how many there are, and how they are alike.
+        count = filled.sum(dim=1)
+        mean = (cosine * filled).sum(dim=1) / count.clamp_min(1)
+        features = torch.stack([best, mean, count.float().log1p()], dim=-1)
+        gate = self.gate(torch.cat([query, features], dim=-1)).squeeze(-1)
         gate = gate + temperature * (best - self.gate_threshold)
         return (cosine * temperature).masked_fill(~filled, float("-inf")), gate
 
@@ -221,3 +223,10 @@ class SlotCell(MemoryCell):
         content = (content + self.position) * acts[:, None, None]
         frame = self.frame.expand(content.shape[0], -1, -1)
         return CellReadout(torch.cat([frame, content], dim=1), gate, scores, weights)
+
+
+def relation_features(turn: EncodedTurn) -> torch.Tensor:
+    """The turn's vector beside the mean of its tokens' features by salience, `(batch, 2 * encoder_hidden_size)`."""
+    weight = (turn.token_salience.clamp_min(0) * turn.token_mask).unsqueeze(-1)
+    mean = (turn.token_features * weight).sum(-2) / weight.sum(-2).clamp_min(1e-6)
+    return torch.cat([turn.pooled, mean], dim=-1)

@@ -137,7 +137,9 @@ def _read_slots(
 
     gate = torch.tensor(1.0)
     if query is not None:
-        gate = cell.gate(torch.cat([query, best[None]]))[0] + temperature * (best - cell.gate_threshold[0])
+        mean = torch.stack([scores[j] / temperature for j in filled]).mean() if filled else torch.tensor(0.0)
+        features = torch.stack([best, mean, torch.tensor(float(len(filled))).log1p()])
+        gate = cell.gate(torch.cat([query, features]))[0] + temperature * (best - cell.gate_threshold[0])
     acts = _one(torch.sigmoid(gate)) * _one(weights[chosen])
     if filled:
         acts = acts * row["strengths"][chosen]

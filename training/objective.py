@@ -41,17 +41,26 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
         "nll": (log_z - logits.gather(1, gold[:, None])).mean(),
     }
     if isinstance(cell, SlotCell):
-        scores, gate = cell.relevance(batch["retrieval_query"], batch["retrieval_keys"], batch["retrieval_filled"])
-        label = batch["retrieval_label"]
-        losses["gate"] = F.binary_cross_entropy_with_logits(gate, (label >= 0).float())
-        losses["relevance"] = F.cross_entropy(scores, label, ignore_index=-1)
-        first, second = batch["first"], batch["second"]
-        cosine = F.cosine_similarity(first.pooled, second.pooled, dim=-1)
-        relation = cell.relation_logits(cell.relation_vector(first), cell.relation_vector(second), cosine)
-        losses["relation"] = F.cross_entropy(relation, batch["relation"])
+        losses.update(retrieval_objective(tuner, batch))
     else:
         losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, torch.ones_like(out.gate_logits))
     return losses
+
+
+def retrieval_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The terms `gate`, `relevance` and `relation` of one batch of [`RetrievalSampler`]: vectors only, no LM."""
+    cell = tuner.memory.cell
+    assert isinstance(cell, SlotCell)
+    scores, gate = cell.relevance(batch["retrieval_query"], batch["retrieval_keys"], batch["retrieval_filled"])
+    label = batch["retrieval_label"]
+    first, second, width = batch["first"], batch["second"], batch["retrieval_query"].shape[-1]
+    cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
+    relation = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
+    return {
+        "gate": F.binary_cross_entropy_with_logits(gate, (label >= 0).float()),
+        "relevance": F.cross_entropy(scores, label, ignore_index=-1),
+        "relation": F.cross_entropy(relation, batch["relation"]),
+    }
 
 
 def answer_logits(

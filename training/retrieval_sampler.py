@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pref_lstm.modeling.cell_slots import DIFFERENT, REVERSED, SAME
+from pref_lstm.modeling.cell_slots import DIFFERENT, REVERSED, SAME, relation_features
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import TurnEncoder
 from rich.progress import track
@@ -22,8 +22,8 @@ class RetrievalSampler:
     Args:
         encoder ([`TurnEncoder`]): Encodes every turn and question once, at the start.
         unrelated (`Sequence[str]`): Messages for which no preference matters (OASST1 prompts of the training part).
-        num_rows (`int`, defaults to 64): Relevance rows per batch.
-        num_pairs (`int`, defaults to 24): Relation pairs per batch.
+        num_rows (`int`, defaults to 128): Relevance rows per batch.
+        num_pairs (`int`, defaults to 128): Relation pairs per batch.
         max_stored (`int`, defaults to 50): Most turns stored in a relevance row.
         unrelated_share (`float`, defaults to 0.4): Share of rows where nothing stored matters.
     """
@@ -32,8 +32,8 @@ class RetrievalSampler:
         self,
         encoder: TurnEncoder,
         unrelated: Sequence[str],
-        num_rows: int = 64,
-        num_pairs: int = 24,
+        num_rows: int = 128,
+        num_pairs: int = 128,
         max_stored: int = 50,
         unrelated_share: float = 0.4,
     ) -> None:
@@ -47,7 +47,12 @@ class RetrievalSampler:
             self.by_topic.setdefault(p.topic, []).append(i)
         self.topics = list(self.by_topic)
         self.turns = [turn_forms(p) for p in self.preferences]
-        self.turn_vectors = self._vectors([t for forms in self.turns for t in forms]).view(len(self.turns), 4, -1)
+        flat = [turn for forms in self.turns for turn in forms]
+        batches = [flat[i : i + 64] for i in range(0, len(flat), 64)]
+        encoded = [relation_features(encoder.encode(b)) for b in track(batches, description="encoding turns")]
+        # (preferences, forms, 2 * width): what turns are compared by; the first half is their vector.
+        self.turn_features = torch.cat(encoded).view(len(self.turns), len(self.turns[0]), -1)
+        self.turn_vectors = self.turn_features[..., : encoder.hidden_size]
         self.questions = [[*p.questions, *self.general[p.topic]] for p in self.preferences]
         texts = sorted({q for questions in self.questions for q in questions})
         self.question_index = {text: i for i, text in enumerate(texts)}
@@ -56,7 +61,7 @@ class RetrievalSampler:
 
     def _vectors(self, turns: Sequence[Turn]) -> torch.Tensor:
         batches = [turns[i : i + 64] for i in range(0, len(turns), 64)]
-        return torch.cat([self.encoder.encode_pooled(b) for b in track(batches, description="encoding turns")])
+        return torch.cat([self.encoder.encode_pooled(b) for b in track(batches, description="encoding messages")])
 
     def other_turns(self, topic: str, count: int, rng: random.Random) -> list[Turn]:
         """Turns that reveal preferences of other topics."""
@@ -72,7 +77,7 @@ class RetrievalSampler:
         Returns:
             `retrieval_query (num_rows, width)`, `retrieval_keys (num_rows, max_stored, width)`, `retrieval_filled
             (num_rows, max_stored)` bool, `retrieval_label (num_rows,)`: the relevant turn, or -1 where there is none;
-            `first`, `second` ([`EncodedTurn`] of `num_pairs`) and `relation (num_pairs,)`.
+            `first`, `second` `(num_pairs, 2 * width)`, see [`relation_features`], and `relation (num_pairs,)`.
         """
         width = self.turn_vectors.shape[-1]
         keys = torch.zeros(self.num_rows, self.max_stored, width)
@@ -115,23 +120,23 @@ class RetrievalSampler:
             seconds.append(second)
             relations.append(relation)
         return {
-            "first": self.encoder.encode(firsts),
-            "second": self.encoder.encode(seconds),
+            "first": torch.stack(firsts),
+            "second": torch.stack(seconds),
             "relation": torch.tensor(relations),
         }
 
-    def _pair(self, i: int, rng: random.Random) -> tuple[Turn, Turn, int]:
-        forms, opposite = self.turns[i][:3], self.turns[i][3]
+    def _pair(self, i: int, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor, int]:
+        forms, opposite = self.turn_features[i, :3], self.turn_features[i, 3]
         relation = rng.choice((SAME, REVERSED, DIFFERENT))
         if relation == SAME:
-            first, second = rng.sample(forms, 2)
+            first, second = forms[rng.sample(range(3), 2)]
         elif relation == REVERSED:
-            first, second = rng.sample([rng.choice(forms), opposite], 2)
+            first, second = rng.sample([forms[rng.randrange(3)], opposite], 2)
         else:
             # Half of them of the same topic: those are the ones that are mistaken for the same or the reverse.
             topic = self.preferences[i].topic if rng.random() < 0.5 else rng.choice(self.topics)
             j = rng.choice([j for j in self.by_topic[topic] if j != i])
-            first, second = rng.choice(self.turns[i]), rng.choice(self.turns[j])
+            first, second = self.turn_features[i, rng.randrange(4)], self.turn_features[j, rng.randrange(4)]
         return first, second, relation
 
 

@@ -12,27 +12,23 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets, load_from_disk
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .bank import bank_fingerprint
 from .conversations import bank_conversations
 from .recipe import Recipe
 from .teacher import add_teacher
 
-_SHARD = 128
+_SHARD = 256
 
 
 def select_conversations(recipe: Recipe, seed: int) -> list[dict[str, Any]]:
     """
-    The conversations of a recipe, drawn from the bank in an order that the seed fixes.
+    The conversations of a recipe, in an order that the seed fixes.
 
     Every preference comes once with its first answer before any comes again with its second.
     """
     rows = bank_conversations()
+    bank, opposite = ([row for row in rows if row["source"] == source] for source in ("bank", "opposite"))
     rng = random.Random(seed)
-    bank = [row for row in rows if row["source"] == "bank"]
-    first, second, opposite = bank[::2], bank[1::2], [row for row in rows if row["source"] == "opposite"]
-    for part in (first, second, opposite):
-        rng.shuffle(part)
-    chosen = (first + second)[: recipe.data["bank"]] + opposite[: recipe.data["opposite"]]
+    chosen = (bank[::2] + bank[1::2])[: recipe.data["bank"]] + rng.sample(opposite, recipe.data["opposite"])
     rng.shuffle(chosen)
     return chosen
 
@@ -43,14 +39,13 @@ def prepare_conversations(
     """
     The recipe's conversations with the teacher's outputs, from `folder` where they are there already.
 
-    They are written in parts of 128 rows, each whole or not at all: a killed run goes on where it was.
+    They are written in parts of 256 rows, each whole or not at all: a killed run goes on where it was.
 
     Returns:
         [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
     rows = select_conversations(recipe, seed)
-    key = json.dumps([recipe.teacher, recipe.data, seed, bank_fingerprint(), lm.name_or_path], sort_keys=True)
-    place = folder / f"teacher-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    place = folder / _key(recipe, rows, lm.name_or_path)
     place.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
@@ -63,3 +58,8 @@ def prepare_conversations(
             scratch.rename(part)
         parts.append(load_from_disk(part))
     return concatenate_datasets(parts)
+
+
+def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str) -> str:
+    content = json.dumps([recipe.teacher, rows, lm], sort_keys=True)
+    return f"teacher-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -46,7 +46,7 @@ def make_parser(prog: str = "train_memory") -> argparse.ArgumentParser:
     )
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="checkpoints and the adapter")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="cached teacher outputs (default: in OUTPUT_DIR)")
-    parser.add_argument("--max-steps", type=int, default=-1, help="stop after so many steps")
+    parser.add_argument("--max-steps", type=int, help="stop after so many steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--use-cpu", action="store_true", help="leave accelerators alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what the run printed to this file")
@@ -58,11 +58,10 @@ def run(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe)
     arguments = MemoryTrainingArguments(
         str(options.output_dir),
-        max_steps=options.max_steps,
         seed=options.seed,
         use_cpu=options.use_cpu,
         report_to="none",
-        **recipe.training,
+        **recipe.training | ({} if options.max_steps is None else {"max_steps": options.max_steps}),
     )
     set_seed(options.seed)
     lm, tokenizer = load_language_model(options.lm)

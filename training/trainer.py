@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
+from pref_lstm.modeling.peft_method import PrefMemoryModel
 from transformers import Trainer
 
 from .arguments import MemoryTrainingArguments
 from .objective import memory_objective
+
+Objective = Callable[[PrefMemoryModel, Mapping[str, Any]], dict[str, torch.Tensor]]
 
 
 class MemoryTrainer(Trainer):  # type: ignore[misc]
@@ -19,12 +22,17 @@ class MemoryTrainer(Trainer):  # type: ignore[misc]
     Trains the memory of a `PeftModel`; the LM stays as it is.
 
     Checkpoints are adapter folders; a resumed run is the uninterrupted one. Logs carry the loss and each term.
+
+    Args:
+        objective (`Callable`, *optional*): The loss terms of a batch; [`memory_objective`] by default.
+        args, kwargs: As for `Trainer`.
     """
 
     args: MemoryTrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, objective: Objective = memory_objective, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.objective = objective
         self._terms: dict[str, list[float]] = defaultdict(list)
         # Terms are means already; the Trainer divides by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
@@ -36,7 +44,7 @@ class MemoryTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        terms: dict[str, torch.Tensor] = model(memory_objective=partial(memory_objective, batch=inputs))
+        terms: dict[str, torch.Tensor] = model(memory_objective=partial(self.objective, batch=inputs))
         loss = torch.stack([getattr(self.args, f"{name}_weight") * value for name, value in terms.items()]).sum()
         for name, value in terms.items():
             self._terms[name].append(value.item())
