@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from pref_lstm.modeling.load_detector import default_classifier_path, load_detector
 from pref_lstm.modeling.turn import Turn
 
