@@ -55,4 +55,5 @@ class ClassifierDetector:
     def _probabilities(self, turns: Sequence[Turn]) -> list[float]:
         batch = tokenize_turns(self.tokenizer, turns, self.model.config.max_length).to(self.model.device)
         logits = self.model(**batch).logits  # (batch, 2)
-        return logits.float().softmax(-1)[:, 1].tolist()
+        probabilities: list[float] = logits.float().softmax(-1)[:, 1].tolist()
+        return probabilities

@@ -51,7 +51,7 @@ class PreferenceClassifierConfig(PreTrainedConfig):
     model_type = "preference_classifier"
     sub_configs_defaults: ClassVar = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
 
-    encoder_config: dict | PreTrainedConfig | None = None
+    encoder_config: dict[str, Any] | PreTrainedConfig | None = None
     encoder_name_or_path: str | None = None
     num_tuned_layers: int = 0
     hidden_state_indices: list[int] | tuple[int, ...] = (-1,)

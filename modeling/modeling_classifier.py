@@ -39,7 +39,7 @@ class PreferenceClassifier(PreTrainedModel):
 
     def __init__(self, config: PreferenceClassifierConfig) -> None:
         super().__init__(config)
-        encoder_config = config.encoder_config
+        encoder_config: Any = config.encoder_config
         width = encoder_config.hidden_size
         self.tuned_layers = _last_layers(AutoModel.from_config(encoder_config), config.num_tuned_layers)
         self.mix = ScalarMix(len(config.hidden_state_indices) + bool(config.num_tuned_layers))
@@ -80,9 +80,7 @@ class PreferenceClassifier(PreTrainedModel):
         return model.attach(encoder)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, path: str, *args: Any, encoder: PreTrainedModel | None = None, **kwargs: Any
-    ) -> Any:
+    def from_pretrained(cls, path: str, *args: Any, encoder: PreTrainedModel | None = None, **kwargs: Any) -> Any:
         """
         Loads the head, then the encoder that its configuration names; with `encoder`, attaches that one instead.
         Weights come in float32 unless `dtype` says otherwise: files may hold half precision to be small.
@@ -150,17 +148,19 @@ class PreferenceClassifier(PreTrainedModel):
             ValueError: without `input_ids` and without `hidden_states` and their `attention_mask`.
             RuntimeError: if `input_ids` are to be read and no encoder is attached.
         """
-        if input_ids is None and (hidden_states is None or attention_mask is None):
+        if hidden_states is None and input_ids is not None:
+            if attention_mask is None:
+                attention_mask = torch.ones_like(input_ids)
+            if token_type_ids is None:
+                token_type_ids = torch.zeros_like(input_ids)
+            hidden_states = self.encode(input_ids, attention_mask, token_type_ids)
+        if hidden_states is None or attention_mask is None:
             raise ValueError(
                 "`PreferenceClassifier` expects `input_ids`, or `hidden_states` together with `attention_mask`, and "
                 "got neither. Pass one of them."
             )
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(attention_mask)
-        if hidden_states is None:
-            hidden_states = self.encode(input_ids, attention_mask, token_type_ids)
         logits = self.classify(hidden_states, attention_mask, token_type_ids)
         loss = nn.functional.cross_entropy(logits, labels) if labels is not None else None
         return SequenceClassifierOutput(loss=loss, logits=logits)
@@ -186,7 +186,8 @@ class PreferenceClassifier(PreTrainedModel):
             token_type_ids=token_type_ids,
             output_hidden_states=True,
         )
-        return encoded.hidden_states
+        hidden_states: tuple[torch.Tensor, ...] = encoded.hidden_states
+        return hidden_states
 
     def states_read(self) -> list[int]:
         """The indices (0 = embeddings) of the hidden states that [`~PreferenceClassifier.classify`] reads."""
@@ -240,4 +241,5 @@ def _last_layers(encoder: PreTrainedModel, number: int) -> nn.ModuleList:
             f"`num_tuned_layers` = {number} needs a BERT-like encoder with as many layers in `encoder.layer`, got "
             f"{type(encoder).__name__} with {0 if layers is None else len(layers)}. Choose fewer, or another encoder."
         )
-    return copy.deepcopy(layers[len(layers) - number :])
+    last: nn.ModuleList = copy.deepcopy(layers[len(layers) - number :])
+    return last

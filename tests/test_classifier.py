@@ -319,7 +319,7 @@ def test_threshold_keeps_false_alarms_rare():
     sources = ["synthetic"] * 4 + ["oasst"] * 2
     assert calibrate_threshold(probabilities, labels, sources, max_false_alarms=0.5) == 0.41
     assert calibrate_threshold(probabilities, labels, sources, max_false_alarms=0.0) == 0.81
-    assert calibrate_threshold([0.99], [0], ["oasst"]) == 0.95
+    assert calibrate_threshold([0.99], [0], ["alpsbench"]) == 0.95
 
 
 def test_alpsbench_drops_blank_turns_and_splits_by_session(tmp_path):

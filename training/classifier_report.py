@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     """Writes `detection.md` and `detection.png`."""
     args = make_parser().parse_args(argv)
     detector, rules = load_detector(args.model), load_detector(HEURISTIC)
-    threshold = detector.threshold
+    threshold = float(getattr(detector, "threshold", 0.5))
     table, curves, mistakes = [], {}, []
     alarms = rule_alarms = prompts = 0
     for name, rows in evaluation_sets(args.oasst, args.alpsbench).items():

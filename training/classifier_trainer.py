@@ -135,6 +135,29 @@ class HiddenStateCollator:
         return batch
 
 
+@torch.inference_mode()
+def predict_probabilities(
+    model: PreferenceClassifier, cached: Dataset, collator: HiddenStateCollator, batch_size: int = 32
+) -> list[float]:
+    """
+    Probability of `preference` of each cached turn, in the dataset's order.
+
+    (`Trainer.predict` gives them in the order of its length-grouped batches.)
+    """
+    model.eval()
+    order = sorted(range(len(cached)), key=cached["length"][:].__getitem__)
+    probabilities = [0.0] * len(cached)
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        batch = collator(cached.__getitems__(indices))
+        states = tuple(state if state is None else state.to(model.device) for state in batch["hidden_states"])
+        mask, types = batch["attention_mask"].to(model.device), batch["token_type_ids"].to(model.device)
+        values = model.classify(states, mask, types).softmax(-1)[:, 1].tolist()
+        for index, value in zip(indices, values, strict=True):
+            probabilities[index] = value
+    return probabilities
+
+
 class ClassifierTrainer(Trainer):
     """The Trainer with a weight per turn in the loss, and a learning rate of its own for the untrained parts."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from tqdm.auto import tqdm
+from transformers.utils import logging
 
 _PROMPT = (
     "Reword the user's message. Keep its meaning, keep who likes or does what, keep its tone, keep it about as long. "
@@ -69,7 +69,7 @@ def reword_turns(turns: Dataset, generator: Any, progress: Path, batch_size: int
             "Delete it, or ask for the same turns (numbers and seed) again."
         )
     with progress.open("a", encoding="utf-8") as file:
-        for start in tqdm(range(len(done), len(messages), batch_size), desc="rewording", unit="batch"):
+        for start in logging.tqdm(range(len(done), len(messages), batch_size), desc="rewording", unit="batch"):
             batch = messages[start : start + batch_size]
             chats = [[{"role": "user", "content": _PROMPT.format(user=message)}] for message in batch]
             outputs = generator(

@@ -20,6 +20,7 @@ from .classifier_trainer import (
     ClassifierTrainingArguments,
     HiddenStateCollator,
     cache_hidden_states,
+    predict_probabilities,
 )
 
 # Fields of `PreferenceClassifierConfig`. `paper`: arXiv 2507.03042, section on the classifier.
@@ -75,21 +76,20 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
             split: cache_hidden_states(part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow")
             for split, part in turns.items()
         }
+    collator = HiddenStateCollator(
+        model.config.encoder_config.hidden_size, model.config.encoder_config.num_hidden_layers + 1, model.states_read()
+    )
     trainer = ClassifierTrainer(
         model=model,
         args=args,
         train_dataset=cached["train"],
         eval_dataset=cached["validation"],
-        data_collator=HiddenStateCollator(
-            model.config.encoder_config.hidden_size,
-            model.config.encoder_config.num_hidden_layers + 1,
-            model.states_read(),
-        ),
+        data_collator=collator,
         processing_class=tokenizer,
     )
     checkpoints = sorted(output.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or bool(checkpoints))
-    probabilities = torch.from_numpy(trainer.predict(cached["validation"]).predictions).softmax(-1)[:, 1].tolist()
+    probabilities = predict_probabilities(model, cached["validation"], collator)
     sources = turns["validation"]["source"][:]
     model.config.threshold = calibrate_threshold(probabilities, turns["validation"]["labels"][:], sources)
     if args.should_save:
