@@ -16,6 +16,16 @@ from typing import Any
 from .memory_methods import ADAPTER_METHODS, METHODS
 from .prefeval import FORMS
 
+# What it costs on two cores (about 940 tokens/s through SmolLM2-135M) with the default.
+LIMITS = (
+    ("long", 100, "text_all and retrieval_top5, for more than one preference: 10 minutes"),
+    ("mcq", 100, "multiple choice: 3 minutes"),
+    ("mention", 100, "greedy answers of 40 tokens: 3 minutes"),
+    ("open", 100, "turns between with the detector forced open: 3 minutes"),
+    ("oracle", 40, "fitting soft tokens by gradient: 20 minutes"),
+    ("judge", 50, "whole answers for the judge, 128 tokens: 5 minutes, and the judge's own time"),
+)
+
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The command's options."""
@@ -43,6 +53,9 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         help="how preferences were stated; the implicit forms are measured for the memory (default: explicit)",
     )  # fmt: skip
     parser.add_argument("--oasst", type=Path, metavar="FILE", help="OASST1 messages as JSONL, for harm")
+    parser.add_argument(
+        "--judge", metavar="LM", help="chat model that judges whole answers: PrefEval's generation task"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw recovery to this PNG file")
@@ -58,16 +71,6 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     for option, default, what in LIMITS:
         limits.add_argument(f"--{option}-limit", type=int, default=default, help=f"{what} (default: %(default)s)")
     return parser
-
-
-# What it costs on two cores (about 940 tokens/s through SmolLM2-135M) with the default.
-LIMITS = (
-    ("long", 100, "text_all and retrieval_top5, for more than one preference: 10 minutes"),
-    ("mcq", 100, "multiple choice: 3 minutes"),
-    ("mention", 100, "greedy answers of 40 tokens: 3 minutes"),
-    ("open", 100, "turns between with the detector forced open: 3 minutes"),
-    ("oracle", 40, "fitting soft tokens by gradient: 20 minutes"),
-)
 
 
 def run(options: argparse.Namespace) -> int:

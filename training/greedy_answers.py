@@ -23,7 +23,7 @@ def greedy_answers(
         batch_size (`int`, defaults to 16): Answers at a time.
     """
     model, cache = scorer.model, scorer.cache
-    tokenizer = model.tokenizer
+    tokenizer = scorer.tokenizer
     keys = [scorer.key(f"greedy {max_new_tokens}", reading) for reading in readings]
     due = {key: reading for key, reading in zip(keys, readings, strict=True) if key not in cache}
     names = sorted(due, key=lambda key: (due[key].soft_tokens is not None, len(due[key].prompt)))

@@ -38,7 +38,7 @@ def harm(
     Returns:
         `kl_per_token` over all tokens, and `open_share`: for how many prompts the relevance gate was open.
     """
-    tokenizer = scorer.model.tokenizer
+    tokenizer = scorer.tokenizer
     prompts = [pair["prompt"][:_MAX_CHARACTERS] for pair in pairs]
     histories = []
     for i in range(len(pairs)):

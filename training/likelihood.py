@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import MemoryReadout
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .score_cache import ScoreCache, cache_key, lm_fingerprint
 
@@ -61,7 +62,9 @@ class AnswerScorer:
     Scores answers under one model, in batches of similar length, and never the same one twice.
 
     Args:
-        model ([`PrefLSTMForCausalLM`]): The LM; its memory is not read here, soft tokens come with each [`Reading`].
+        model ([`~transformers.PreTrainedModel`]): A plain LM, or a [`PrefLSTMForCausalLM`] for readings with soft
+            tokens. Its memory is not read here.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The LM's.
         cache ([`ScoreCache`], *optional*): Results of earlier runs.
         batch_tokens (`int`, defaults to 1024): Prompt and answer tokens of one forward pass.
         on_batch (`Callable[[int, int], None]`, *optional*): Told, after each batch, tokens done and tokens in all.
@@ -69,14 +72,16 @@ class AnswerScorer:
 
     def __init__(
         self,
-        model: PrefLSTMForCausalLM,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         cache: ScoreCache | None = None,
         batch_tokens: int = 1024,
         on_batch: OnBatch = lambda done, total: None,
     ) -> None:
-        self.model, self.batch_tokens, self.on_batch = model, batch_tokens, on_batch
+        self.model, self.tokenizer, self.batch_tokens, self.on_batch = model, tokenizer, batch_tokens, on_batch
         self.cache = ScoreCache() if cache is None else cache
-        self.lm_key = lm_fingerprint(model.language_model.get_base_model())
+        is_composite = isinstance(model, PrefLSTMForCausalLM)
+        self.lm_key = lm_fingerprint(model.language_model.get_base_model() if is_composite else model)
 
     def key(self, kind: str, reading: Reading, answer: Sequence[int] = ()) -> str:
         """Under which name a result for this LM, reading and answer is kept."""
@@ -99,23 +104,25 @@ class AnswerScorer:
             cache_key("kl", self.key("", b, a), r.signature)
             for b, r, a in zip(references, readings, answers, strict=True)
         ]
-        # A pair goes through the LM in one batch: a whole data set's distributions would not fit into memory.
-        for key, reference, reading, answer in zip(keys, references, readings, answers, strict=True):
+        # Pair by pair: a whole data set's distributions would not fit into memory.
+        rows = list(zip(keys, references, readings, answers, strict=True))
+        for done, (key, reference, reading, answer) in enumerate(rows, start=1):
             if key in self.cache:
                 continue
-            both = {"reference": (reference, list(answer)), "reading": (reading, list(answer))}
-            rows = {
-                name: row.log_softmax(-1)
-                for names, logits, _ in self._batches(both, report=False)
-                for name, row in zip(names, logits, strict=True)
-            }
-            p, q = rows["reference"], rows["reading"]
+            [p], [q] = self.answer_logits([reference], [answer]), self.answer_logits([reading], [answer])
+            p, q = p.log_softmax(-1), q.log_softmax(-1)
             self.cache.put({key: _rounded((p.exp() * (p - q)).sum(-1))})
+            self.on_batch(done, len(rows))
         return [self.cache[key] for key in keys]
+
+    @torch.no_grad()
+    def answer_logits(self, readings: Sequence[Reading], answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Logits `(answer tokens, vocabulary)`, float32, at each answer's tokens, in one batch."""
+        return self._forward([(r, list(a)) for r, a in zip(readings, answers, strict=True)])[0]
 
     @torch.inference_mode()
     def _batches(
-        self, due: dict[str, tuple[Reading, list[int]]], report: bool = True
+        self, due: dict[str, tuple[Reading, list[int]]]
     ) -> Iterator[tuple[list[str], list[torch.Tensor], list[torch.Tensor]]]:
         """Names, logits `(answer tokens, vocabulary)` float32 and answer ids, batch by batch."""
         lengths = {name: len(r.prompt) + len(a) for name, (r, a) in due.items()}
@@ -127,11 +134,10 @@ class AnswerScorer:
                 batch, names = names[-size:], names[:-size]  # the longest first: memory runs out early or never
                 yield batch, *self._forward([due[name] for name in batch])
                 done += sum(lengths[name] for name in batch)
-                if report:
-                    self.on_batch(done, total)
+                self.on_batch(done, total)
 
     def _forward(self, rows: Sequence[tuple[Reading, list[int]]]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        device, tokenizer = self.model.device, self.model.tokenizer
+        device, tokenizer = self.model.device, self.tokenizer
         ids = [[*reading.prompt, *answer] for reading, answer in rows]
         batch = tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt").to(device)
         keep = torch.zeros_like(batch["input_ids"], dtype=torch.bool)

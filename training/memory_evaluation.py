@@ -207,4 +207,4 @@ class MemoryEvaluation:
 
     def _greedy(self, scorer: AnswerScorer, readings: Sequence[Reading]) -> list[str]:
         rows = greedy_answers(scorer, readings, MENTION_TOKENS)
-        return [scorer.model.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        return [scorer.tokenizer.decode(row, skip_special_tokens=True) for row in rows]

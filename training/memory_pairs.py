@@ -54,5 +54,5 @@ def _directions(pairs: Sequence[dict[str, str]]) -> list[tuple[str, str, str, st
 
 
 def _nll(scorer: AnswerScorer, readings: Sequence[Reading], answers: Sequence[str]) -> list[float]:
-    ids = [answer_ids(scorer.model.tokenizer, answer, _MAX_ANSWER_TOKENS) for answer in answers]
+    ids = [answer_ids(scorer.tokenizer, answer, _MAX_ANSWER_TOKENS) for answer in answers]
     return [sum(values) / len(values) for values in scorer.nll(readings, ids)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import constants
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
+from pref_lstm.modeling.resolve import load_language_model
 from pref_lstm.modeling.turn import Turn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -21,8 +22,10 @@ from .memory_methods import ADAPTER_METHODS, TEXT_METHODS, MemoryReader, TextRea
 from .memory_pairs import contradiction, load_pairs, polarity
 from .memory_writer import MemoryWriter
 from .oasst import load_oasst_pairs
+from .oracle import Oracle
 from .prefeval import load_inter_turns, load_prefeval
-from .prefeval_plan import make_plans
+from .prefeval_judge import judge_answers
+from .prefeval_plan import RIGHT, SHUFFLED, make_plans
 from .score_cache import ScoreCache
 from .teacher import answer_ids
 from .text_forms import prefix_prompt, question_prompt, reminder_prompt
@@ -30,6 +33,7 @@ from .text_forms import prefix_prompt, question_prompt, reminder_prompt
 _LONG_METHODS = ("text_all", "retrieval_top5")
 _ASKED_METHODS = ("none", "text", "reminder", *ADAPTER_METHODS, "memory")
 _NUM_IRRELEVANT = 10
+_JUDGED_TOKENS = 128
 DEFAULT_CACHE = Path(constants.HF_HOME) / "pref_lstm" / "evaluate-memory.jsonl"
 
 
@@ -70,7 +74,7 @@ class MemoryRun:
         self.model, self.is_trained = load_default_model(options.model)
         self.detector = load_default_detector()
         self.cache = ScoreCache(options.cache or DEFAULT_CACHE)
-        self.scorer = AnswerScorer(self.model, self.cache, options.batch_tokens, self._show)
+        self.scorer = AnswerScorer(self.model, self.model.tokenizer, self.cache, options.batch_tokens, self._show)
         self.writer = MemoryWriter(self.model, self.detector)
         self.reader = TextReader(
             self.model.tokenizer, self.model.encoder.encoder, self.model.memory_config.num_soft_tokens
@@ -91,13 +95,15 @@ class MemoryRun:
             "contradiction": None,
             "trained": self.is_trained,
             "seed": self.options.seed,
-            "limits": {name: getattr(self.options, f"{name}_limit") for name in ("long", "mcq", "mention", "open")},
+            "limits": {name: value for name, value in vars(self.options).items() if name.endswith("_limit")},
         }
         parts.append(("answers", self._set_evaluation))
         for method in self.methods:
             parts += self._method_parts(method)
         if "memory" in self.methods:
             parts += self._memory_parts()
+        if self.options.judge:
+            parts.append(("judge", self._judge))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), transient=True) as self._progress:
             whole = self._progress.add_task("parts", total=len(parts))
@@ -125,6 +131,9 @@ class MemoryRun:
         self.evaluation = MemoryEvaluation(self.scorer, self.reader, self.plans, answers, self.options.seed)
 
     def _method_parts(self, method: str) -> list[tuple[str, Callable[[], None]]]:
+        if method == "oracle":
+            return [("oracle", self._oracle)]
+
         def measure(num_preferences: int) -> None:
             asked = method in _ASKED_METHODS and num_preferences == self.num_preferences[0]
             row = self.evaluation.row(
@@ -145,7 +154,7 @@ class MemoryRun:
         if method == "memory":
             return Source(self.scorer, MemoryReader(self.writer, self.statements["explicit"]).readings)
         model = PrefLSTMForCausalLM.from_pretrained(getattr(self.options, f"{method}_model"))
-        scorer = AnswerScorer(model, self.cache, self.options.batch_tokens, self._show)
+        scorer = AnswerScorer(model, model.tokenizer, self.cache, self.options.batch_tokens, self._show)
         if scorer.lm_key != self.scorer.lm_key:
             raise ValueError(
                 f"The adapter of `--{method.replace('_', '-')}-model` must be for the LM "
@@ -153,6 +162,25 @@ class MemoryRun:
                 f"'{model.memory_config.base_model_name_or_path}'. All methods are compared on one LM."
             )
         return Source(scorer, MemoryReader(MemoryWriter(model), self.statements["explicit"]).readings)
+
+    def _oracle(self) -> None:
+        source = Source(self.scorer, Oracle(self.model, self.scorer).readings)
+        row = self.evaluation.row("oracle", 1, source, limit=self.options.oracle_limit, kinds=(RIGHT, SHUFFLED))
+        self.results["results"].append(row)
+
+    def _judge(self) -> None:
+        """The judge is loaded for this part only: it may be much larger than the LM under test."""
+        lm, tokenizer = load_language_model(self.options.judge)
+        judge = AnswerScorer(lm, tokenizer, self.cache, self.options.batch_tokens, self._show)
+        cases = [plan.case(self.num_preferences[0]) for plan in self.plans[: self.options.judge_limit]]
+        by_method = {}
+        for method in self.methods:
+            if method in _ASKED_METHODS:
+                source = self._source(method)
+                said = greedy_answers(source.scorer, source.read(cases), _JUDGED_TOKENS)
+                answers = self.model.tokenizer.batch_decode(said, skip_special_tokens=True)
+                by_method[method] = judge_answers(judge, [case.item for case in cases], answers)
+        self.results["generation"] = {"judge": self.options.judge, "n": len(cases), "methods": by_method}
 
     def _memory_parts(self) -> list[tuple[str, Callable[[], None]]]:
         first = self.num_preferences[0]

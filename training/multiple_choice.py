@@ -19,7 +19,7 @@ def choice_accuracy(scorer: AnswerScorer, readings: Sequence[Reading], items: Se
         readings (`Sequence[Reading]`): What is read for each question.
         items (`Sequence[PrefEvalItem]`): The questions; those without options are left out.
     """
-    tokenizer = scorer.model.tokenizer
+    tokenizer = scorer.tokenizer
     rows = [
         (reading, tokenizer(option.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"])
         for reading, item in zip(readings, items, strict=True)
