@@ -11,6 +11,7 @@ from importlib import import_module
 COMMANDS = {
     "demo": ("pref_lstm.demo", "a short conversation, each answer with and without memory"),
     "chat": ("pref_lstm.chat", "talk to the LM and look into the memory"),
+    "evaluate-memory": ("pref_lstm.training.evaluate_memory", "how much of a stored preference reaches the answers"),
 }
 
 

@@ -1,0 +1,58 @@
+"""Opposite preferences: does the memory keep which way round a preference was, and which of two came later?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .likelihood import AnswerScorer, Reading
+from .teacher import answer_ids
+
+# What is read for each question by a user who stated these texts in this order.
+Read = Callable[[Sequence[Sequence[str]], Sequence[str]], list[Reading]]
+_MAX_ANSWER_TOKENS = 96
+
+
+def load_pairs(path: str | Path) -> list[dict[str, str]]:
+    """Rows `{"preference", "opposite", "question", "answer", "opposite_answer"}` of a JSONL file."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def polarity(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> float:
+    """
+    Share of answers that are likelier where what they follow was stated than where its opposite was.
+
+    Both directions of each pair count, and a tie counts as a failure.
+    """
+    rows = _directions(pairs)
+    questions = [question for *_, question, _, _ in rows]
+    answers = [answer for *_, answer, _ in rows]
+    own = _nll(scorer, read([[stated] for stated, *_ in rows], questions), answers)
+    against = _nll(scorer, read([[opposite] for _, opposite, *_ in rows], questions), answers)
+    return sum(a < b for a, b in zip(own, against, strict=True)) / len(rows)
+
+
+def contradiction(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> float:
+    """
+    Share of questions where, after a preference and then its opposite, an answer that follows the later is likelier.
+
+    Answers are compared per token, in both orders of each pair.
+    """
+    rows = _directions(pairs)
+    questions = [question for *_, question, _, _ in rows]
+    readings = read([[earlier, later] for later, earlier, *_ in rows], questions)
+    follows = _nll(scorer, readings, [answer for *_, answer, _ in rows])
+    lags = _nll(scorer, readings, [answer for *_, answer in rows])
+    return sum(a < b for a, b in zip(follows, lags, strict=True)) / len(rows)
+
+
+def _directions(pairs: Sequence[dict[str, str]]) -> list[tuple[str, str, str, str, str]]:
+    """Stated, opposite, question, answer that follows the stated, answer that follows the opposite."""
+    forward = [(p["preference"], p["opposite"], p["question"], p["answer"], p["opposite_answer"]) for p in pairs]
+    return forward + [(b, a, question, y, x) for a, b, question, x, y in forward]
+
+
+def _nll(scorer: AnswerScorer, readings: Sequence[Reading], answers: Sequence[str]) -> list[float]:
+    ids = [answer_ids(scorer.tokenizer, answer, _MAX_ANSWER_TOKENS) for answer in answers]
+    return [sum(values) / len(values) for values in scorer.nll(readings, ids)]
