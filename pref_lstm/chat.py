@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from .user_store import UserStore
 _HELP = "/memory: what is stored · /why: what acted on the last answer · /forget N: erase turn N · /help · /quit"
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, epilog=_HELP)
+    parser = argparse.ArgumentParser(prog="pref-lstm chat", description=__doc__, epilog=_HELP)
     parser.add_argument("--user", required=True, metavar="NAME", help="whose memory it is")
     parser.add_argument(
         "--store",
@@ -140,3 +141,8 @@ class _Chat:
             return
         self.session.state = self.store.state(self.user)
         self.console.print(f"[dim]  Turn {argument} is forgotten.[/]")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command."""
+    return run(make_parser().parse_args(argv))

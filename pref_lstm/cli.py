@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+
+from transformers.utils import logging
 
 # Command, module, one line of help. Modules are imported when their command runs: `--help` stays quick.
 COMMANDS = {
     "demo": ("pref_lstm.demo", "a short conversation, each answer with and without memory"),
     "chat": ("pref_lstm.chat", "talk to the LM and look into the memory"),
+    "synthesize": ("pref_lstm.training.synthesize", "write training data: turns or conversations"),
+    "train-classifier": ("pref_lstm.training.train_classifier", "stage 1: which turns reveal a preference"),
+    "train-memory": ("pref_lstm.training.train_memory", "stage 2: the memory of a frozen LM"),
+    "evaluate-classifier": ("pref_lstm.training.evaluate_classifier", "measure a detector on labelled turns"),
     "evaluate-memory": ("pref_lstm.training.evaluate_memory", "how much of a stored preference reaches the answers"),
 }
 
@@ -24,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (_, help_line) in COMMANDS.items():
         commands.add_parser(name, help=help_line, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
-    module = import_module(COMMANDS[arguments.command][0])
-    options = module.make_parser(f"pref-lstm {arguments.command}").parse_args(rest)
+    # One line for each warning that a user can act on; libraries' progress bars and notes to developers stay out.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+    logging.disable_progress_bar()
     try:
-        return int(module.run(options))
+        outcome = import_module(COMMANDS[arguments.command][0]).main(rest)
+        return outcome if isinstance(outcome, int) else 0
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130

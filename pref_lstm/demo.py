@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ QUESTIONS = (
 )
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = argparse.ArgumentParser(prog="pref-lstm demo", description=__doc__)
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
     parser.add_argument("--max-new-tokens", type=int, default=60, help="length of an answer (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was shown to this file")
@@ -104,3 +105,8 @@ def _which(answer: Any, slots: list[Any]) -> str:
         return ""
     best = max(slots, key=lambda slot: float(answer.slot_weights[slot.index]))
     return f" (slot {best.index})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command."""
+    return run(make_parser().parse_args(argv))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -41,10 +40,10 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _fake(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def run(options: argparse.Namespace) -> int:
+    def main(argv: list[str]) -> int:
         raise error
 
-    module = SimpleNamespace(make_parser=lambda prog: argparse.ArgumentParser(prog=prog), run=run)
+    module = SimpleNamespace(main=main)
     monkeypatch.setattr(cli, "import_module", lambda name: module)
 
 
@@ -62,5 +61,4 @@ def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def test_commands_name_modules_that_exist() -> None:
     for name, _ in cli.COMMANDS.values():
-        module = import_module(name)
-        assert callable(module.make_parser) and callable(module.run)
+        assert callable(import_module(name).main)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ LIMITS = (
 )
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="pref-lstm evaluate-memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
     parser.add_argument(
@@ -87,3 +88,8 @@ def run(options: argparse.Namespace) -> int:
 
         plot_recovery(report, options.plot)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command."""
+    return run(make_parser().parse_args(argv))

@@ -36,9 +36,9 @@ from .trainer import MemoryTrainer
 _MAX_PROMPT_CHARACTERS = 600
 
 
-def make_parser(prog: str = "train_memory") -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog=prog, description="Train a memory for a frozen LM.")
+    parser = argparse.ArgumentParser(prog="pref-lstm train-memory", description="Train a memory for a frozen LM.")
     parser.add_argument("--recipe", default="default", help=f"a JSON file or one of {recipe_names()}")
     parser.add_argument("--lm", default=DEFAULT_LM, help="hub id, folder, GGUF file or embedded name (%(default)s)")
     parser.add_argument(
