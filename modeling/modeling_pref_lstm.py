@@ -16,7 +16,7 @@ from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBa
 from .configuration_pref_lstm import PrefLSTMConfig
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
 from .memory_state import MemoryState
-from .outputs import MemoryReadout
+from .outputs import EncodedTurn, MemoryReadout
 from .peft_method import PrefMemoryModel
 from .placeholder import pick_memory_token_id
 from .pref_memory import PrefMemory
@@ -159,8 +159,12 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     @torch.no_grad()
     def write(self, turns: Sequence[Turn], state: MemoryState) -> MemoryState:
         """Take one turn per row into the memory and return the new state; `state` itself stays as it was."""
-        turn = self.encoder.encode(turns).to(self.device)
-        return self.memory.update(turn, state.to(self.device), self.tuner.embed)
+        return self.write_encoded(self.encoder.encode(turns), state)
+
+    @torch.no_grad()
+    def write_encoded(self, turns: EncodedTurn, state: MemoryState) -> MemoryState:
+        """[`~PrefLSTMForCausalLM.write`], of turns that are encoded already."""
+        return self.memory.update(turns.to(self.device), state.to(self.device), self.tuner.embed)
 
     @torch.no_grad()
     def read(self, state: MemoryState, texts: Sequence[str] | None = None) -> MemoryReadout:

@@ -31,19 +31,21 @@ class TurnEncoder:
     Args:
         encoder ([`~sentence_transformers.SentenceTransformer`]): The model; it is frozen and put into eval mode.
         lm_tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Tokenizer of the LM whose embeddings are copied.
+        name (`str`, defaults to `""`): What the encoder was loaded by, so that a classifier can tell its backbone.
     """
 
-    def __init__(self, encoder: SentenceTransformer, lm_tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, encoder: SentenceTransformer, lm_tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = encoder.tokenizer
         self.lm_tokenizer = lm_tokenizer
+        self.name = name
 
     @classmethod
     def from_pretrained(cls, name: str, lm_tokenizer: PreTrainedTokenizerBase) -> TurnEncoder:
         """Load the encoder by folder, hub id or embedded name."""
         from sentence_transformers import SentenceTransformer  # takes seconds, and few commands need it
 
-        return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer)
+        return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer, name)
 
     @property
     def hidden_size(self) -> int:

@@ -7,11 +7,13 @@ from importlib.resources import as_file, files
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pref_lstm.modeling.heuristic_detector import HeuristicDetector
+from pref_lstm.modeling.load_detector import load_detector
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.resolve import load_language_model
 from pref_lstm.modeling.turn import Detector
 
 ADAPTER_FOLDER = "default_adapter"
+CLASSIFIER_FOLDER = "default_classifier"
 
 
 def load_default_model(
@@ -39,5 +41,5 @@ def load_default_model(
 
 
 def load_default_detector() -> Detector:
-    """The detector that commands use."""
-    return HeuristicDetector()
+    """The shipped classifier; a checkout without it falls back to the rules."""
+    return load_detector() if (files("pref_lstm") / CLASSIFIER_FOLDER).is_dir() else HeuristicDetector()

@@ -10,6 +10,7 @@ import torch
 from pref_lstm.modeling.memory_state import MemoryState
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import EncodedTurn, MemoryReadout
+from pref_lstm.modeling.shared_pass import detect_and_encode
 from pref_lstm.modeling.turn import Detection, Detector, Turn
 
 from .turn_record import StoredTurn
@@ -37,9 +38,11 @@ class MemoryWriter:
     def initial_state(self) -> MemoryState:
         return self._model.initial_state()
 
-    def detect(self, turn: Turn) -> Detection:
+    def detect_and_encode(self, turn: Turn) -> tuple[Detection, EncodedTurn]:
+        """What the detector decides, and the turn `(1, …)` on the memory's device."""
         with self._compute:
-            return self._detector.detect([turn])[0]
+            [detection], encoded = detect_and_encode(self._model.encoder, self._detector, [turn])
+            return detection, self._on_device(encoded)
 
     def encode(self, turn: Turn) -> EncodedTurn:
         """`(1, …)`, on the memory's device."""

@@ -14,6 +14,7 @@ from pref_lstm.modeling.memory_state import MemoryState
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import MemoryReadout
 from pref_lstm.modeling.prompt import build_prompt
+from pref_lstm.modeling.shared_pass import detect_and_encode
 from pref_lstm.modeling.turn import Detection, Detector, Turn
 
 
@@ -89,9 +90,9 @@ class ChatSession:
     def observe(self, text: str) -> Detection:
         """Pass one user message through the detector, and into the memory if it reveals a preference."""
         turn = Turn(text, self.last_agent_line)
-        detection = self.detector.detect([turn])[0]
+        [detection], encoded = detect_and_encode(self.model.encoder, self.detector, [turn])
         if detection.is_preference and self.state is not None:
-            self.state = self.model.write([turn], self.state)
+            self.state = self.model.write_encoded(encoded, self.state)
         return detection
 
     def answer(self, text: str, on_text: Callable[[str], None] | None = None) -> Answer:

@@ -102,11 +102,10 @@ class UserStore:
         """
         _check_name(user)
         check_turn(turn)
-        detection = self._writer.detect(turn)
+        detection, encoded = self._writer.detect_and_encode(turn)
         time = now()
         if not detection.is_preference:
             return TurnRecord(None, datetime.fromisoformat(time), turn, detection, written=False)
-        encoded = self._writer.encode(turn)
         with self._database.write() as connection:
             user_id = rows.find_user(connection, user)
             if user_id is None:
