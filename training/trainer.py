@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ class MemoryTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        terms: dict[str, torch.Tensor] = model(memory_objective=partial(self.objective, batch=inputs))
+        terms: dict[str, torch.Tensor] = model(memory_objective=lambda tuner: self.objective(tuner, inputs))
         loss = torch.stack([getattr(self.args, f"{name}_weight") * value for name, value in terms.items()]).sum()
         for name, value in terms.items():
             self._terms[name].append(value.item())
