@@ -32,6 +32,7 @@ REPORT = [
     "harm_open_share", "generation",
 ]  # fmt: skip
 TOKENIZER = make_tokenizer()
+PREFEVAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "prefeval"
 M = TOKENIZER.convert_tokens_to_ids(PLACEHOLDER)
 
 
@@ -183,7 +184,8 @@ def test_bad_options_say_what_to_do(arguments, message, data, adapter, tmp_path,
 def test_adapter_of_another_lm_is_refused(data, adapter, tmp_path, capsys):
     other = write_adapter(tmp_path / "other", seed=5)
     argv = ["evaluate-memory", "--model", str(adapter), "--data", str(data), "--cache", str(tmp_path / "c.jsonl")]
-    assert main([*argv, "--methods", "paper", "--paper-model", str(other), "--limit", "2"]) == 2
+    argv += ["--num-preferences", "1", "--num-turns", "0", "--limit", "2"]
+    assert main([*argv, "--methods", "paper", "--paper-model", str(other)]) == 2
     assert capsys.readouterr().err.strip() == (
         f"pref-lstm evaluate-memory: The adapter of `--paper-model` must be for the LM '{adapter.parent / 'lm'}', got "
         f"one for '{tmp_path / 'other' / 'lm'}'. All methods are compared on one LM."
@@ -274,16 +276,14 @@ def test_one_topic_is_too_few(data):
     )
 
 
-@pytest.mark.skipif(
-    not Path("../shared/data/prefeval").is_dir(), reason="PrefEval's files are not at ../shared/data/prefeval"
-)
+@pytest.mark.skipif(not PREFEVAL.is_dir(), reason="PrefEval's files are not at ../shared/data/prefeval")
 def test_the_real_folder_is_read():
-    items = load_prefeval("../shared/data/prefeval")
+    items = load_prefeval(PREFEVAL)
     assert len(items) == 469
     assert all(item.answer and len(item.options) == 4 for item in items)
     for form in ("choice", "persona"):
-        assert [item.question for item in load_prefeval("../shared/data/prefeval", form)] == [i.question for i in items]
-    assert len(load_inter_turns("../shared/data/prefeval")) == 316
+        assert [item.question for item in load_prefeval(PREFEVAL, form)] == [i.question for i in items]
+    assert len(load_inter_turns(PREFEVAL)) == 316
 
 
 # --- scoring

@@ -1,0 +1,118 @@
+"""What is asked of the memory alone: turns between, the detector, implicit statements, opposites, and harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pref_lstm.modeling.turn import Turn
+
+from .evaluation_bench import EvaluationBench
+from .harm import harm
+from .likelihood import Reading
+from .memory_evaluation import Source
+from .memory_methods import MemoryReader
+from .memory_pairs import Read, contradiction, load_pairs, polarity
+from .oasst import load_oasst_pairs
+from .text_forms import prefix_prompt, question_prompt, reminder_prompt
+
+Part = tuple[str, Callable[[], None]]
+_NUM_IRRELEVANT = 10
+
+
+class MemoryControls:
+    """
+    Parts of an evaluation; each writes its figures into `results` when it is called.
+
+    Args:
+        bench ([`EvaluationBench`]): What is measured.
+        results (`dict`): Where the figures go, the rows of turns between into `results["results"]`.
+    """
+
+    def __init__(self, bench: EvaluationBench, results: dict[str, Any]) -> None:
+        self.bench, self.options, self.results = bench, bench.options, results
+
+    def parts(self) -> list[Part]:
+        """Each part with its name."""
+        bench, results = self.bench, self.results
+        explicit, first, turns = bench.memory_reader("explicit"), bench.num_preferences[0], bench.num_turns
+        through = results["statements_through_detector"] = []
+        forced = results["turns_detector_open"] = []
+        parts = [
+            *[self._row(results["results"], first, explicit, n) for n in turns[1:]],
+            *[self._row(through, n, explicit, judge_statements=True) for n in bench.num_preferences],
+        ]
+        if turns[1:]:
+            parts += [self._row(forced, first, explicit, n, self.options.open_limit, judge_turns=False) for n in turns]
+        results["forms"] = {}
+        for form in bench.statements:
+            if form != "explicit":
+                rows: dict[str, list[Any]] = {"detector_open": [], "through_detector": []}
+                results["forms"][form] = rows
+                reader = bench.memory_reader(form)
+                parts.append(self._row(rows["detector_open"], first, reader))
+                parts.append(self._row(rows["through_detector"], first, reader, judge_statements=True))
+        parts += [("detector", self._detector), ("polarity and contradiction", self._pairs)]
+        if self.options.mention_limit:
+            parts.append(("irrelevant memory", self._irrelevant))
+        if self.options.oasst is not None:
+            parts.append(("harm", self._harm))
+        return parts
+
+    def _row(
+        self, rows: list[Any], count: int, reader: MemoryReader, turns: int = 0, limit: int | None = None, **how: bool
+    ) -> Part:
+        def work() -> None:
+            source = Source(self.bench.scorer, lambda cases: reader.readings(cases, turns, **how))
+            rows.append(self.bench.evaluation.row("memory", count, source, num_turns=turns, limit=limit))
+
+        return f"memory, {count} stored, {turns} turns between", work
+
+    def _detector(self) -> None:
+        """How much of what was stated, and of what was not, the detector lets in."""
+        writer, unrelated = self.bench.writer, self.bench.unrelated
+        stated = [turn for turns in self.bench.statements["explicit"].values() for turn in turns]
+        self.results["detector"] = {
+            "name": type(self.bench.detector).__name__,
+            "statements_let_in": len(writer.let_in(stated)) / len(stated),
+            "turns_let_in": len(writer.let_in(unrelated)) / len(unrelated) if unrelated else None,
+        }
+
+    def _pairs(self) -> None:
+        pairs = load_pairs(Path(str(files("pref_lstm.training") / "eval_polarity.jsonl")))[: self.options.limit]
+
+        def memory(texts: Sequence[Sequence[str]], questions: Sequence[str]) -> list[Reading]:
+            return self.bench.writer.readings([[Turn(text) for text in row] for row in texts], questions)
+
+        reads = {"": memory, "_text": self._text(prefix_prompt), "_reminder": self._text(reminder_prompt)}
+        for suffix, read in reads.items():
+            self.results[f"polarity{suffix}"] = polarity(self.bench.scorer, read, pairs)
+            self.results[f"contradiction{suffix}"] = contradiction(self.bench.scorer, read, pairs)
+
+    def _text(self, form: Callable[..., list[int]]) -> Read:
+        """The same texts in a prompt, for comparison."""
+        tokenizer = self.bench.model.tokenizer
+
+        def read(texts: Sequence[Sequence[str]], questions: Sequence[str]) -> list[Reading]:
+            prompts = [form(tokenizer, row, q) for row, q in zip(texts, questions, strict=True)]
+            bare = [len(question_prompt(tokenizer, q)) for q in questions]
+            return [Reading(prompt, len(prompt) - n) for prompt, n in zip(prompts, bare, strict=True)]
+
+        return read
+
+    def _irrelevant(self) -> None:
+        self.results["mention_rate_irrelevant"] = {
+            method: self.bench.evaluation.irrelevant_mention_rate(
+                self.bench.source(method), _NUM_IRRELEVANT, self.options.mention_limit
+            )
+            for method in ("none", "memory")
+        }
+
+    def _harm(self) -> None:
+        stated = list(self.bench.statements["explicit"].values())
+        pairs = load_oasst_pairs(self.options.oasst, "test")[: self.options.limit]
+        found = harm(self.bench.scorer, self.bench.writer, pairs, stated, seed=self.options.seed)
+        self.results["harm_kl_per_token"] = found["kl_per_token"]
+        self.results["harm_open_share"] = found["open_share"]
