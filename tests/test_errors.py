@@ -206,7 +206,7 @@ def test_a_damaged_state(state_file, content, reason):
     state_file.write_bytes(content(state_file.read_bytes()))
     message = (
         f"'{state_file}' must be a memory state saved by `MemoryState.save`, but is damaged or no safetensors file "
-        f"(Error while deserializing header: {reason}). Restore it from a copy or start with an empty memory."
+        f"(Error while deserializing: {reason}). Restore it from a copy or start with an empty memory."
     )
     with refused(ValueError, message):
         MemoryState.load(state_file, "one")
