@@ -8,9 +8,11 @@ import pytest
 import torch
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.greedy_answers import greedy_answers
+from pref_lstm.training.harm import harm
 from pref_lstm.training.likelihood import AnswerScorer, Reading
 from pref_lstm.training.memory_methods import TextReader
 from pref_lstm.training.memory_writer import MemoryWriter
+from pref_lstm.training.oracle import Oracle
 from pref_lstm.training.prefeval import load_inter_turns, load_prefeval
 from pref_lstm.training.prefeval_plan import make_plans
 from pref_lstm.training.score_cache import ScoreCache, lm_fingerprint
@@ -190,6 +192,13 @@ def test_adapter_of_another_lm_is_refused(data, adapter, tmp_path, capsys):
         f"pref-lstm evaluate-memory: The adapter of `--paper-model` must be for the LM '{adapter.parent / 'lm'}', got "
         f"one for '{tmp_path / 'other' / 'lm'}'. All methods are compared on one LM."
     )
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate-memory", "--help"])
+    assert stop.value.code == 0
+    assert "--num-preferences N [N ...]" in capsys.readouterr().out
 
 
 # --- the data
@@ -404,3 +413,37 @@ def test_writer_without_detector_judges_nothing():
     with pytest.raises(ValueError) as error:
         MemoryWriter(make_model()).let_in([Turn("i love tea")])
     assert str(error.value) == "A detector is needed to judge turns, got none. Give one to `MemoryWriter`."
+
+
+def test_oracle_says_what_the_reminder_says(data):
+    model = make_model()
+    scorer = AnswerScorer(model, TOKENIZER)
+    [plan] = make_plans(load_prefeval(data), 1, seed=0)
+    case = plan.case(1)
+    [fitted] = Oracle(model, scorer).readings([case])
+    assert fitted.num_tokens == 6
+    question = case.item.question
+    teacher = Reading(reminder_prompt(TOKENIZER, [case.item.preference], question), 0)
+    bare = Reading(question_prompt(TOKENIZER, question), 0)
+    [answer] = greedy_answers(scorer, [teacher], 48)
+    [learnt], [untold] = scorer.kl([teacher], [fitted], [answer]), scorer.kl([teacher], [bare], [answer])
+    assert sum(learnt) < 0.8 * sum(untold)
+    assert Oracle(model, scorer).readings([case])[0].signature == fitted.signature  # out of the cache
+
+
+def test_harm_is_nothing_behind_a_closed_gate(scorer):
+    scorer.model._encoder = make_turn_encoder()
+    writer = MemoryWriter(scorer.model)
+    pairs = [{"prompt": "where is the sun ?", "reply": "the sun is here"}, {"prompt": "what ?", "reply": "rain"}]
+    stated = [[Turn("i love tea")], [Turn("i hate cats")]]
+    gate = scorer.model.memory.cell.gate[-1].bias
+    with torch.no_grad():
+        gate.fill_(-30.0)
+    assert harm(scorer, writer, pairs, stated) == {"kl_per_token": 0.0, "open_share": 0.0}
+    with torch.no_grad():
+        gate.fill_(30.0)
+    found = harm(scorer, writer, pairs, stated)
+    assert found["open_share"] == 1.0
+    readings = writer.readings([[Turn("i love tea"), Turn("i hate cats")]] * 2, ["where is the sun ?", "what ?"])
+    assert all(reading.soft_tokens is not None for reading in readings)
+    assert found["kl_per_token"] > 1e-3

@@ -60,7 +60,7 @@ class EvaluationBench:
         from pref_lstm.defaults import load_default_detector, load_default_model
 
         self.model, self.is_trained = load_default_model(options.model)
-        self.detector = load_default_detector()
+        self.detector = load_default_detector() if "memory" in self.methods else None
         self.cache = ScoreCache(options.cache or DEFAULT_CACHE)
         self.scorer = self._scorer(self.model)
         self.writer = MemoryWriter(self.model, self.detector)

@@ -35,6 +35,8 @@ def plot_recovery(report: dict[str, Any], path: Path) -> None:
         path (`Path`): PNG file to write.
     """
     rows = [row for row in report["results"] if row["recovery"] is not None]
+    counts = sorted({row["num_preferences"] for row in rows}) or [1]
+    least, middle = counts[0], counts[len(counts) // 2]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     others = iter(_COLOURS * 2)
     colours = {method: _MEMORY if method == "memory" else next(others) for method in methods}
@@ -44,8 +46,8 @@ def plot_recovery(report: dict[str, Any], path: Path) -> None:
         style = {"color": colours[method], "marker": "o", "markersize": 4}
         style |= {"linewidth": 2.6, "zorder": 3} if method == "memory" else {"linewidth": 1.2}
         _line(stored, mine, "num_preferences", label=method, **style)
-        _line(tokens, mine, "tokens_read", label=method, **style)
-        between = [row for row in rows if row["method"] == method and row["num_preferences"] == _least(rows)]
+        _line(tokens, [row for row in mine if row["num_preferences"] == middle], "tokens_read", **style)
+        between = [row for row in rows if row["method"] == method and row["num_preferences"] == least]
         if len(between) > 1:
             _line(turns, between, "num_turns", label=f"{method}, through the detector", **style)
     forced = [row for row in report.get("turns_detector_open", ()) if row["recovery"] is not None]
@@ -54,15 +56,17 @@ def plot_recovery(report: dict[str, Any], path: Path) -> None:
             turns, forced, "num_turns", label="memory, detector forced open", color=_MEMORY, linestyle="--", marker="o"
         )
     stored.set(xscale="log", xlabel="preferences stored", ylabel="recovery (1 = reading the preference)")
-    turns.set(xscale="symlog", xlabel=f"unrelated turns between ({_least(rows)} stored)")
-    tokens.set(xscale="symlog", xlabel="tokens read before the answer, beyond the question")
+    turns.set(xscale="symlog", xlabel=f"unrelated turns between ({least} stored)")
+    tokens.set(xscale="symlog", xlabel=f"tokens read beyond the question ({middle} stored)")
     for axes in (stored, turns, tokens):
         axes.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
         axes.axhline(1, color="#cccccc", linewidth=0.8, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
         axes.minorticks_off()
-    stored.set_xticks(sorted({row["num_preferences"] for row in rows}))
+    for axes in (turns, tokens):  # a symmetric scale has room for negative counts
+        axes.set_xlim(-0.4, 1.4 * max(axes.get_xlim()[1], 1))
+    stored.set_xticks(counts)
     turns.set_xticks(sorted({row["num_turns"] for row in rows}))
     handles, labels = stored.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 8), frameon=False)
@@ -74,10 +78,6 @@ def plot_recovery(report: dict[str, Any], path: Path) -> None:
     figure.tight_layout(rect=(0, 0.07, 1, 1))
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def _least(rows: list[dict[str, Any]]) -> int:
-    return min((row["num_preferences"] for row in rows), default=1)
 
 
 def _line(axes: Any, rows: list[dict[str, Any]], by: str, **style: Any) -> None:
