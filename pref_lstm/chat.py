@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pref_lstm.modeling.defaults import load_default_detector, load_default_model
 from pref_lstm.modeling.turn import Turn
 
-from .defaults import load_default_detector, load_default_model
 from .inspection import describe_slots
 from .session import ChatSession
 from .user_store import UserStore

@@ -13,9 +13,9 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from pref_lstm.modeling.defaults import load_default_detector, load_default_model
 from pref_lstm.modeling.turn import Turn
 
-from .defaults import load_default_detector, load_default_model
 from .inspection import describe_slots
 from .session import ChatSession
 

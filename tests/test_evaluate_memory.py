@@ -50,7 +50,7 @@ def adapter(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _detector(monkeypatch):
-    monkeypatch.setattr("pref_lstm.defaults.load_default_detector", KeywordDetector)
+    monkeypatch.setattr("pref_lstm.modeling.defaults.load_default_detector", KeywordDetector)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def finished(data, adapter, tmp_path_factory):
         "--oracle-limit", "2", "--judge", str(adapter.parent / "lm"), "--judge-limit", "2",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pref_lstm.defaults.load_default_detector", KeywordDetector)
+        patch.setattr("pref_lstm.modeling.defaults.load_default_detector", KeywordDetector)
         patch.setattr("pref_lstm.training.oracle.NUM_STEPS", 2)
         files = ["--cache", str(folder / "cache.jsonl"), "--json", str(folder / "memory.json")]
         assert main([*argv, *files, "--plot", str(folder / "memory.png")]) == 0

@@ -57,7 +57,7 @@ class EvaluationBench:
         self.unrelated = load_inter_turns(options.data) if self.num_turns[-1] else []
 
         # Imported late: training does not depend on the package above it.
-        from pref_lstm.defaults import load_default_detector, load_default_model
+        from pref_lstm.modeling.defaults import load_default_detector, load_default_model
 
         self.model, self.is_trained = load_default_model(options.model)
         self.detector = load_default_detector() if "memory" in self.methods else None

@@ -6,11 +6,11 @@ from importlib.resources import as_file, files
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pref_lstm.modeling.heuristic_detector import HeuristicDetector
-from pref_lstm.modeling.load_detector import load_detector
-from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
-from pref_lstm.modeling.resolve import load_language_model
-from pref_lstm.modeling.turn import Detector
+from .heuristic_detector import HeuristicDetector
+from .load_detector import load_detector
+from .modeling_pref_lstm import PrefLSTMForCausalLM
+from .resolve import load_language_model
+from .turn import Detector
 
 ADAPTER_FOLDER = "default_adapter"
 CLASSIFIER_FOLDER = "default_classifier"
