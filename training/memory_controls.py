@@ -90,6 +90,9 @@ class MemoryControls:
         for suffix, read in reads.items():
             self.results[f"polarity{suffix}"] = polarity(self.bench.scorer, read, pairs)
             self.results[f"contradiction{suffix}"] = contradiction(self.bench.scorer, read, pairs)
+        # Behind a closed gate both directions read alike, and a tie is a failure of polarity.
+        stated = memory([[pair["preference"]] for pair in pairs], [pair["question"] for pair in pairs])
+        self.results["polarity_open_share"] = sum(r.soft_tokens is not None for r in stated) / len(stated)
 
     def _text(self, form: Callable[..., list[int]]) -> Read:
         """The same texts in a prompt, for comparison."""
