@@ -4,6 +4,7 @@ from .cell import MemoryCell
 from .classifier_detector import ClassifierDetector
 from .configuration_classifier import PreferenceClassifierConfig
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
+from .defaults import load_default_detector, load_default_model
 from .heuristic_detector import HeuristicDetector
 from .load_detector import load_detector
 from .memory_state import MemoryState
@@ -41,6 +42,8 @@ __all__ = [
     "TurnEncoder",
     "build_prompt",
     "insert_placeholders",
+    "load_default_detector",
+    "load_default_model",
     "load_detector",
     "load_language_model",
     "pick_memory_token_id",

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pref_lstm.modeling import PrefMemoryConfig as PrefMemoryConfig
     from pref_lstm.modeling import Turn as Turn
     from pref_lstm.modeling import TurnEncoder as TurnEncoder
+    from pref_lstm.modeling import load_default_detector as load_default_detector
+    from pref_lstm.modeling import load_default_model as load_default_model
+    from pref_lstm.modeling import load_detector as load_detector
     from pref_lstm.modeling import load_language_model as load_language_model
     from pref_lstm.session import ChatSession as ChatSession
     from pref_lstm.user_store import UserStore as UserStore
@@ -40,6 +43,9 @@ _WHERE = {
     "Turn": "pref_lstm.modeling",
     "TurnEncoder": "pref_lstm.modeling",
     "UserStore": "pref_lstm.user_store",
+    "load_default_detector": "pref_lstm.modeling",
+    "load_default_model": "pref_lstm.modeling",
+    "load_detector": "pref_lstm.modeling",
     "load_language_model": "pref_lstm.modeling",
 }
 __all__ = list(_WHERE)
