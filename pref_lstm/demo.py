@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _which(answer: Any, slots: list[Any]) -> str:
     if not answer.memory_acted:
-        return " (kept out: not relevant)"
+        return " (kept out)"
     if answer.slot_weights is None:
         return ""
     best = max(slots, key=lambda slot: float(answer.slot_weights[slot.index]))
