@@ -136,7 +136,9 @@ class SlotCell(MemoryCell):
         cosine = (state["keys"] * key[:, None]).sum(-1)
         others = state["relations"]
         p = self.relation_logits(others, relation[:, None].expand_as(others), cosine).softmax(-1)
-        p = p * filled.unsqueeze(-1)
+        # Against many slots, rare mistakes about unrelated turns would add up to a memory that forgets.
+        near = filled & (cosine >= self.config.relation_threshold)
+        p = p * near.unsqueeze(-1)
         same, reversed_ = p[..., SAME], p[..., REVERSED]
         keep = filled & (reversed_ <= 0.5)  # the forget gate, f_j
         is_new = (same <= 0.5).all(dim=1)  # the input gate, i

@@ -50,6 +50,8 @@ class PrefMemoryConfig(PeftConfig):
         frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
         transform_rank (`int`, defaults to 256): Width of the residual transform of a slot's words (`slots`).
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
+        relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
+            reverse the other (`slots`).
         classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier.
         classifier_revision (`str`, *optional*): Its revision.
 
@@ -70,6 +72,7 @@ class PrefMemoryConfig(PeftConfig):
     frame_token_ids: list[int] | None = field(default=None)
     transform_rank: int = field(default=256)
     relation_size: int = field(default=128)
+    relation_threshold: float = field(default=0.7)
     classifier_name_or_path: str | None = field(default=None)
     classifier_revision: str | None = field(default=None)
     # BaseTuner.inject_adapter reads `.target_modules` unconditionally.
@@ -90,6 +93,8 @@ class PrefMemoryConfig(PeftConfig):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+        if not isinstance(self.relation_threshold, (int, float)) or not -1 <= self.relation_threshold <= 1:
+            raise ValueError(f"`relation_threshold` must be a cosine, from -1 to 1, got {self.relation_threshold!r}.")
         if self.cell == "slots" and self.num_frame_tokens >= self.num_soft_tokens:
             raise ValueError(
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "

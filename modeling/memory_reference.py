@@ -101,6 +101,8 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
         other = row["relations"][j]
         pair = torch.cat([other * relation, (other - relation).abs(), (row["keys"][j] @ key)[None]])
         p = cell.relation_head(pair).softmax(0)
+        if row["keys"][j] @ key < config.relation_threshold:
+            p = torch.zeros_like(p)
         same = torch.maximum(same, p[SAME])
         if p[REVERSED] <= 0.5:
             for name in names:

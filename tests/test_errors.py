@@ -308,3 +308,8 @@ def test_an_lm_of_another_width(folder):
 def test_only_one_of_lm_and_tokenizer(folder):
     with refused(ValueError, "`lm` and `tokenizer` must be given together, got only one of them."):
         PrefLSTMForCausalLM.from_pretrained(folder, lm=make_lm())
+
+
+def test_relation_threshold_is_a_cosine():
+    with refused(ValueError, "`relation_threshold` must be a cosine, from -1 to 1, got 2."):
+        tiny_config(relation_threshold=2)

@@ -286,3 +286,13 @@ def test_a_state_moves_between_dtypes_and_batches():
     assert half["keys"].dtype == torch.float64
     assert half["times"].dtype == torch.int64
     assert MemoryState.cat([state.rows([2]), state.rows(torch.tensor([0, 1]))]).equal(state.rows([2, 0, 1]))
+
+
+def test_turns_that_are_far_apart_neither_repeat_nor_reverse_each_other():
+    memory = make_memory("slots")
+    turns, mask = random_turns(1, 5), torch.ones(1, 5)
+    near = memory.scan(turns, embed, mask)
+    assert int((near["strengths"] > 0).sum()) < 5  # the scrambled relation head takes some for repeats or reversals
+    memory.cell.config.relation_threshold = 0.999
+    far = memory.scan(turns, embed, mask)
+    assert int((far["strengths"] > 0).sum()) == 5
