@@ -1,1 +1,1 @@
-"""."""
+"""Model cards for adapters and classifiers."""

@@ -1,1 +1,1 @@
-"""."""
+"""Training data, training and evaluation of memory and classifier."""

@@ -1,0 +1,58 @@
+"""The bank, the conversations made of it, and recipes: counts, determinism, errors."""
+
+import json
+import re
+
+import pytest
+from pref_lstm.training.bank import load_bank
+from pref_lstm.training.conversations import bank_conversations
+from pref_lstm.training.recipe import load_recipe, recipe_names
+from pref_lstm.training.synthesize import main
+from pref_lstm.training.synthesize_conversations import select_conversations
+
+
+def test_bank_holds_what_the_documents_say():
+    preferences, topics = load_bank()
+    assert (len(preferences), len(topics)) == (980, 98)
+    assert {p.topic for p in preferences} == {t.topic for t in topics}
+    assert all(len(p.questions) == 3 and len(p.answers) == 2 and p.polarity in (1, -1) for p in preferences)
+    assert len({p.explicit for p in preferences} | {p.opposite for p in preferences}) == 1960
+
+
+def test_every_answer_is_one_conversation():
+    rows = bank_conversations()
+    assert len(rows) == 3 * 980
+    assert all(row["forms"] and row["statement"] and row["answer"] for row in rows)
+
+
+def test_selection_is_fixed_by_the_seed():
+    recipe = load_recipe("default")
+    chosen = select_conversations(recipe, 0)
+    assert len(chosen) == recipe.data["bank"] + recipe.data["opposite"]
+    assert chosen == select_conversations(recipe, 0)
+    assert chosen != select_conversations(recipe, 1)
+
+
+def test_recipes_say_what_is_wrong(tmp_path):
+    with pytest.raises(
+        ValueError, match=re.escape(f"Expected a recipe's file or one of {recipe_names()}, got 'fast'.")
+    ):
+        load_recipe("fast")
+    file = tmp_path / "r.json"
+    file.write_text("{")
+    with pytest.raises(ValueError, match=re.escape(f"The recipe '{file}' must be JSON, but line 1 is not: ")):
+        load_recipe(str(file))
+    file.write_text(json.dumps({"memory": {}}))
+    message = f"The recipe '{file}' must have the keys ['data', 'memory', 'teacher', 'training'], got ['memory']."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_recipe(str(file))
+
+
+def test_conversations_are_written(tmp_path, capsys):
+    file = tmp_path / "c.jsonl"
+    assert main(["--kind", "conversations", "--output", str(file)]) == 0
+    assert len(file.read_text().splitlines()) == 1540
+    assert capsys.readouterr().out.startswith("1,540 conversations on 98 topics in ")
+    with pytest.raises(SystemExit):
+        main([])
+    assert "--kind is required, one of turns, conversations" in capsys.readouterr().err
