@@ -8,44 +8,10 @@ import pytest
 import torch
 from pref_lstm.modeling.turn import Detection, Turn
 from tiny import CELLS, KeywordDetector, make_model, make_turn_encoder
-from tiny_store import make_store_model, open_store, raw_bytes
+from tiny_store import TEXTS, error_of, make_store_model, observe_all, open_store, raw_bytes
 
 from pref_lstm.session import ChatSession
 from pref_lstm.user_store import MAX_NAME_LENGTH
-
-TEXTS = [
-    "I love green tea zqx1.",
-    "I hate trains zqx2",
-    "please, never cats: I prefer dogs zqx3",
-    "I love music and jazz zqx4",
-    "I hate long answers zqx5",
-]
-
-
-@pytest.fixture(scope="module")
-def models():
-    return {cell: make_store_model(cell, num_slots=8) for cell in CELLS}
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "users.db"
-
-
-@pytest.fixture
-def store(path, models):
-    with open_store(path, models["slots"]) as store:
-        yield store
-
-
-def observe_all(store, user, texts):
-    return [store.observe(user, Turn(text, agent="What else?")) for text in texts]
-
-
-def error_of(call, kind=ValueError):
-    with pytest.raises(kind) as info:
-        call()
-    return str(info.value)
 
 
 def test_a_preference_is_written_and_recorded(store, models):

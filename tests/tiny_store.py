@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import EncodedTurn
@@ -13,6 +14,13 @@ from tiny import ENCODER_WIDTH, KeywordDetector, make_model
 from pref_lstm.user_store import UserStore
 
 LENGTH = 6
+TEXTS = [
+    "I love green tea zqx1.",
+    "I hate trains zqx2",
+    "please, never cats: I prefer dogs zqx3",
+    "I love music and jazz zqx4",
+    "I hate long answers zqx5",
+]
 
 
 class HashEncoder:
@@ -52,3 +60,13 @@ def raw_bytes(path: Path) -> bytes:
     files = sorted(path.parent.glob(f"{path.name}*"))
     assert path in files
     return b"\0".join(file.read_bytes() for file in files)
+
+
+def observe_all(store, user, texts):
+    return [store.observe(user, Turn(text, agent="What else?")) for text in texts]
+
+
+def error_of(call, kind=ValueError):
+    with pytest.raises(kind) as info:
+        call()
+    return str(info.value)

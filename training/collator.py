@@ -12,9 +12,9 @@ from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import TurnEncoder
 from transformers import PreTrainedTokenizerBase
 
+from .answer_batch import answer_batch
 from .retrieval_sampler import RetrievalSampler
 from .teacher import TOP_K
-from .text_forms import memory_prompt
 
 
 class MemoryCollator:
@@ -49,9 +49,7 @@ class MemoryCollator:
             rows: With `index`, `topic`, `forms`, `question`, `answer_ids`, `teacher_ids`, `teacher_logits`.
 
         Returns:
-            `prefix_ids` and `prefix_mask` `(batch, prefix)`, padded left: the prompt before the block of placeholders.
-            `suffix_ids`, `suffix_mask` `(batch, suffix)`, padded right: the block, the rest of the prompt, the answer.
-            `labels` `(batch, suffix)`: at the position that predicts it, each answer token, else -100.
+            The tensors of [`answer_batch`].
             `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
             `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
             `(batch, encoder_hidden_size)`, `relevant` `(batch,)`: which turn the question is about.
@@ -60,37 +58,22 @@ class MemoryCollator:
         rngs = [random.Random(f"row {row['index']}") for row in rows]
         written, relevant = zip(*[self._turns(row, rng) for row, rng in zip(rows, rngs, strict=True)], strict=True)
         turns, mask = self._encode(written)
-        prefixes, suffixes, labels = [], [], []
-        for row in rows:
-            ids = memory_prompt(self.tokenizer, row["question"], self.memory_token_id, self.num_soft_tokens)
-            block = ids.index(self.memory_token_id)
-            prefixes.append(ids[:block])
-            suffixes.append(ids[block:] + row["answer_ids"])
-            label = [-100] * (len(ids) - block - 1) + row["answer_ids"] + [-100]
-            labels.append(label)
-        prefix = self.tokenizer.pad({"input_ids": prefixes}, padding_side="left", return_tensors="pt")
-        suffix = self.tokenizer.pad({"input_ids": suffixes}, padding_side="right", return_tensors="pt")
-        width = suffix["input_ids"].shape[1]
+        questions = [row["question"] for row in rows]
+        answers = [row["answer_ids"] for row in rows]
         return {
-            "prefix_ids": prefix["input_ids"],
-            "prefix_mask": prefix["attention_mask"],
-            "suffix_ids": suffix["input_ids"],
-            "suffix_mask": suffix["attention_mask"],
-            "labels": torch.tensor([label + [-100] * (width - len(label)) for label in labels]),
+            **answer_batch(self.tokenizer, questions, answers, self.memory_token_id, self.num_soft_tokens),
             "teacher_ids": torch.cat([torch.tensor(r["teacher_ids"]).view(-1, TOP_K) for r in rows]).long(),
             "teacher_logits": torch.cat([torch.tensor(r["teacher_logits"]).view(-1, TOP_K) for r in rows]).float(),
             "turns": turns,
             "turns_mask": mask,
-            "query": self.encoder.encode_query([row["question"] for row in rows]),
+            "query": self.encoder.encode_query(questions),
             "relevant": torch.tensor(relevant),
             **self.sampler(rngs[0]),
         }
 
     def _turns(self, row: dict[str, Any], rng: random.Random) -> tuple[list[Turn], int]:
         count = rng.choice(list(self.num_turns))
-        turns = self.sampler.other_turns(row["topic"], count if not row["forms"] else count - 1, rng)
-        if not row["forms"]:
-            return turns, rng.randrange(count)
+        turns = self.sampler.other_turns(row["topic"], count - 1, rng)
         form = rng.choice(row["forms"])
         place = rng.randrange(count)
         turns.insert(place, Turn(form["user"], form["agent"]))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import MemoryReadout
 
+from .answer_batch import answer_batch
 from .greedy_answers import greedy_answers
 from .likelihood import AnswerScorer, Reading
 from .objective import answer_logits
@@ -95,25 +96,10 @@ class Oracle:
         return self.tuner.embed(torch.tensor(ids)).float().clone()
 
     def _batch(self, questions: Sequence[str], answers: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        """The tensors of [`answer_logits`]: prompts split before the block of placeholders."""
-        tokenizer, device = self.scorer.tokenizer, self.device
-        prefixes, suffixes, labels = [], [], []
-        for question, answer in zip(questions, answers, strict=True):
-            ids = memory_prompt(tokenizer, question, self.memory_token_id, self.num_soft_tokens)
-            block = ids.index(self.memory_token_id)
-            prefixes.append(ids[:block])
-            suffixes.append([*ids[block:], *answer])
-            labels.append([-100] * (len(ids) - block - 1) + [*answer, -100])
-        prefix = tokenizer.pad({"input_ids": prefixes}, padding_side="left", return_tensors="pt").to(device)
-        suffix = tokenizer.pad({"input_ids": suffixes}, padding_side="right", return_tensors="pt").to(device)
-        width = suffix["input_ids"].shape[1]
-        return {
-            "prefix_ids": prefix["input_ids"],
-            "prefix_mask": prefix["attention_mask"],
-            "suffix_ids": suffix["input_ids"],
-            "suffix_mask": suffix["attention_mask"],
-            "labels": torch.tensor([row + [-100] * (width - len(row)) for row in labels], device=device),
-        }
+        """[`answer_batch`] on the memory's device."""
+        tokenizer = self.scorer.tokenizer
+        batch = answer_batch(tokenizer, questions, answers, self.memory_token_id, self.num_soft_tokens)
+        return {name: value.to(self.device) for name, value in batch.items()}
 
 
 def _to_text(soft: torch.Tensor) -> str:

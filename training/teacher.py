@@ -31,7 +31,7 @@ def add_teacher(
 
     The teacher is the LM reading the preference with a reminder, guided beyond it:
     `log p = (1 + strength) log p(. | preference, question) - strength log p(. | question)`, renormalised (context
-    distillation, Snell et al. 2022, with classifier-free guidance). Without a statement it is the bare LM.
+    distillation, Snell et al. 2022, with classifier-free guidance).
 
     Args:
         dataset: Columns `statement`, `question`, `answer`.
@@ -50,13 +50,11 @@ def add_teacher(
         answers = [answer_ids(tokenizer, a, max_answer_tokens) for a in batch["answer"]]
         bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
         bare = _log_probs(lm, tokenizer, bare_prompts, answers)
-        stated = [i for i, s in enumerate(batch["statement"]) if s]
-        if stated:
-            prompts = [reminder_prompt(tokenizer, [batch["statement"][i]], batch["question"][i]) for i in stated]
-            read = _log_probs(lm, tokenizer, prompts, [answers[i] for i in stated])
-            for i, with_text in zip(stated, read, strict=True):
-                bare[i] = (with_text + strength * (with_text - bare[i])).log_softmax(-1)
-        top = [row.topk(TOP_K, dim=-1) for row in bare]
+        stated = zip(batch["statement"], batch["question"], strict=True)
+        prompts = [reminder_prompt(tokenizer, [statement], question) for statement, question in stated]
+        read = _log_probs(lm, tokenizer, prompts, answers)
+        guided = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
+        top = [row.topk(TOP_K, dim=-1) for row in guided]
         return {
             "answer_ids": list(answers),
             "teacher_ids": [t.indices.flatten().int().tolist() for t in top],
