@@ -5,9 +5,9 @@ import torch
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.greedy_answers import greedy_answers
 from pref_lstm.training.harm import harm
+from pref_lstm.training.history_writer import HistoryWriter
 from pref_lstm.training.likelihood import AnswerScorer, Reading
 from pref_lstm.training.memory_methods import TextReader
-from pref_lstm.training.history_writer import HistoryWriter
 from pref_lstm.training.oracle import Oracle
 from pref_lstm.training.prefeval import load_prefeval
 from pref_lstm.training.prefeval_plan import make_plans

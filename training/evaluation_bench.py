@@ -10,10 +10,10 @@ from huggingface_hub import constants
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 
 from .greedy_answers import greedy_answers
+from .history_writer import HistoryWriter
 from .likelihood import AnswerScorer, OnBatch
 from .memory_evaluation import MAX_ANSWER_TOKENS, MemoryEvaluation, Source
 from .memory_methods import ADAPTER_METHODS, TEXT_METHODS, MemoryReader, TextReader
-from .history_writer import HistoryWriter
 from .oracle import Oracle
 from .prefeval import load_inter_turns, load_prefeval
 from .prefeval_plan import make_plans

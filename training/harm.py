@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pref_lstm.modeling.turn import Turn
 
-from .likelihood import AnswerScorer, Reading
 from .history_writer import HistoryWriter
+from .likelihood import AnswerScorer, Reading
 from .teacher import answer_ids
 from .text_forms import question_prompt
 

@@ -9,8 +9,8 @@ from pref_lstm.modeling.turn import Turn
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedTokenizerBase
 
-from .likelihood import Reading
 from .history_writer import HistoryWriter
+from .likelihood import Reading
 from .prefeval_plan import Case
 from .text_forms import prefix_prompt, question_prompt, reminder_prompt
 
@@ -91,7 +91,10 @@ class MemoryReader:
     """
 
     def __init__(
-        self, writer: HistoryWriter, statements: Mapping[tuple[str, str], Sequence[Turn]], unrelated: Sequence[Turn] = ()
+        self,
+        writer: HistoryWriter,
+        statements: Mapping[tuple[str, str], Sequence[Turn]],
+        unrelated: Sequence[Turn] = (),
     ) -> None:
         self.writer, self.statements, self.unrelated = writer, statements, unrelated
 
