@@ -1,0 +1,89 @@
+"""The facts that a saved model's own files tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from .facts import ComputedFacts
+
+WEIGHTS = {"adapter": "adapter_model.safetensors", "classifier": "model.safetensors"}
+CONFIGS = {"adapter": "adapter_config.json", "classifier": "config.json"}
+
+_LIBRARIES = {
+    "Pref-LSTM": "pref-lstm",
+    "PEFT": "peft",
+    "Transformers": "transformers",
+    "Sentence Transformers": "sentence-transformers",
+    "PyTorch": "torch",
+    "Hugging Face Hub": "huggingface_hub",
+}
+_DETAILS = {
+    "adapter": {
+        "cell": "memory cell",
+        "num_soft_tokens": "soft tokens that the LM reads",
+        "num_slots": "most turns that one memory keeps",
+        "encoder_name_or_path": "turn encoder",
+    },
+    "classifier": {
+        "pooling": "pooling",
+        "num_tuned_layers": "layers of its own",
+        "threshold": "probability from which on a turn counts as a preference",
+        "max_length": "most tokens of a message that are read",
+    },
+}
+
+
+def compute_facts(kind: str, folder: str | Path) -> ComputedFacts:
+    """
+    What the files of a saved model say.
+
+    Args:
+        kind (`str`): `"adapter"` or `"classifier"`.
+        folder (`str` or `Path`): Where `save_pretrained` wrote it.
+
+    Raises:
+        FileNotFoundError: if the configuration or the weights are not there.
+    """
+    folder = Path(folder)
+    for name in (CONFIGS[kind], WEIGHTS[kind]):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"Expected a saved {kind} with `{name}`, found none in '{folder}'. "
+                "Pass the folder that `save_pretrained` wrote."
+            )
+    config: dict[str, Any] = json.loads((folder / CONFIGS[kind]).read_text(encoding="utf-8"))
+    weights = folder / WEIGHTS[kind]
+    with safe_open(str(weights), framework="pt") as tensors:
+        parameters = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    details = {label: config[name] for name, label in _DETAILS[kind].items() if config.get(name) is not None}
+    if kind == "adapter" and config.get("cell") != "slots":
+        details.pop(_DETAILS[kind]["num_slots"], None)
+    base = "base_model_name_or_path" if kind == "adapter" else "encoder_name_or_path"
+    return ComputedFacts(
+        base_model=config.get(base),
+        base_revision=config.get("revision") if kind == "adapter" else None,
+        encoder=config.get("encoder_name_or_path"),
+        num_parameters=parameters,
+        num_bytes=weights.stat().st_size,
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        details=details,
+        versions=library_versions(),
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of the libraries that matter to a model, by the name that people know."""
+    found = {}
+    for label, distribution in _LIBRARIES.items():
+        try:
+            found[label] = version(distribution)
+        except PackageNotFoundError:  # a bare checkout has no version of its own
+            continue
+    return found

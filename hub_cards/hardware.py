@@ -1,0 +1,20 @@
+"""The machine that a figure came from, in words that name no host and no user."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def describe_hardware(device: str | None = None) -> str:
+    """
+    For example `"2 threads of an x86_64 CPU"` or `"2 x NVIDIA H100"`.
+
+    Args:
+        device (`str`, *optional*): `"cpu"` where an accelerator was left alone.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        count, name = torch.cuda.device_count(), torch.cuda.get_device_name()
+        return name if count == 1 else f"{count} x {name}"
+    return f"{torch.get_num_threads()} threads of an {platform.machine()} CPU"
