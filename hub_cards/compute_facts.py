@@ -63,19 +63,27 @@ def compute_facts(kind: str, folder: str | Path) -> ComputedFacts:
     with safe_open(str(weights), framework="pt") as tensors:
         parameters = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     details = {label: config[name] for name, label in _DETAILS[kind].items() if config.get(name) is not None}
-    if kind == "adapter" and config.get("cell") != "slots":
-        details.pop(_DETAILS[kind]["num_slots"], None)
+    if kind == "adapter":
+        if config.get("cell") != "slots":
+            details.pop(_DETAILS[kind]["num_slots"], None)
+        if _hub_id(config.get("encoder_name_or_path")) is None:
+            details.pop(_DETAILS[kind]["encoder_name_or_path"], None)
     base = "base_model_name_or_path" if kind == "adapter" else "encoder_name_or_path"
     return ComputedFacts(
-        base_model=config.get(base),
+        base_model=_hub_id(config.get(base)),
         base_revision=config.get("revision") if kind == "adapter" else None,
-        encoder=config.get("encoder_name_or_path"),
+        encoder=_hub_id(config.get("encoder_name_or_path")),
         num_parameters=parameters,
         num_bytes=weights.stat().st_size,
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         details=details,
         versions=library_versions(),
     )
+
+
+def _hub_id(name: str | None) -> str | None:
+    """A folder of this computer is nobody else's business: then the model is unknown."""
+    return None if name is None or Path(name).exists() or Path(name).is_absolute() else name
 
 
 def library_versions() -> dict[str, str]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .facts import CardFacts, Result, known
+from .facts import CardFacts, Result, TrainingFacts, known
 
-_PREFEVAL = {"dataset_type": "siyanzhao/prefeval_explicit", "dataset_name": "PrefEval"}
-_TURNS = {"dataset_type": "labelled-turns", "dataset_name": "Labelled turns"}
+_PREFEVAL: dict[str, Any] = {"dataset_type": "siyanzhao/prefeval_explicit", "dataset_name": "PrefEval"}
+_TURNS: dict[str, Any] = {"dataset_type": "labelled-turns", "dataset_name": "Labelled turns"}
+OWN_DATASETS = (_PREFEVAL["dataset_type"], _TURNS["dataset_type"])
 
 
 def render_card(kind: str, facts: CardFacts) -> ModelCard:
@@ -32,6 +33,7 @@ def render_card(kind: str, facts: CardFacts) -> ModelCard:
         given=known(facts.given),
         measured=known(facts.measured),
         training=known(facts.measured.training) if facts.measured.training is not None else {},
+        run=_run(facts.measured.training, "conversations" if kind == "adapter" else "turns"),
         computed=known(facts.computed),
         rows=[_row(result) for result in facts.measured.results],
         fence=_fence(usage.output) if usage is not None else "",
@@ -72,6 +74,20 @@ def _eval_result(kind: str, result: Result, seed: int | None) -> EvalResult:
         metric_args=circumstances or None,
         **(_PREFEVAL if is_adapter else _TURNS),
     )
+
+
+def _run(training: TrainingFacts | None, examples: str) -> str:
+    """What is known of a training run, in one line."""
+    if training is None:
+        return ""
+    parts = (
+        ("{:,} steps", training.steps),
+        (f"{{}} {examples} a step", training.batch_size),
+        ("learning rate {}", training.learning_rate),
+        ("seed {}", training.seed),
+        ("last logged loss {:.3f}", training.final_loss),
+    )
+    return ", ".join(text.format(value) for text, value in parts if value is not None)
 
 
 def _row(result: Result) -> dict[str, str]:

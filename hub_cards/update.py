@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from .render import OWN_DATASETS
+
 _BEGIN = "<!-- Begin of what pref-lstm keeps up to date: edits inside are lost, the rest stays. -->"
 _END = "<!-- End of what pref-lstm keeps up to date. -->"
+_OURS = ("base_model", "base_model_relation", "eval_results", "model_name")
 
 
 def update_card(card: ModelCard, existing: ModelCard | None) -> ModelCard:
@@ -25,14 +29,16 @@ def update_card(card: ModelCard, existing: ModelCard | None) -> ModelCard:
     before, after = _surroundings(existing)
     block = f"{_BEGIN}\n\n{card.text.strip()}\n\n{_END}"
     text = "\n\n".join(part for part in (before, block, after) if part) + "\n"
-    data = ModelCardData(**{**(existing.data.__dict__ if existing is not None else {}), **_stated(card)})
-    if existing is not None:
-        data.tags = list(dict.fromkeys([*(card.data.tags or []), *_kept_tags(existing)]))
-        own = {result.unique_identifier for result in card.data.eval_results or []}
-        foreign = [r for r in existing.data.eval_results or [] if own and r.unique_identifier not in own]
-        if foreign:
-            data.eval_results = [*card.data.eval_results, *foreign]
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
+    stated, before_update = _metadata(card), {} if existing is None else _metadata(existing)
+    # PEFT takes the base model from the LM's name, which may be a folder of this computer: the facts know better.
+    kept = {name: value for name, value in before_update.items() if name not in _OURS}
+    tags = [tag for tag in kept.get("tags") or [] if not tag.startswith("base_model:")]
+    data: dict[str, Any] = {**kept, **stated, "tags": list(dict.fromkeys([*stated["tags"], *tags]))}
+    foreign = [r for r in before_update.get("eval_results") or [] if r.dataset_type not in OWN_DATASETS]
+    if foreign:
+        data["model_name"] = stated.get("model_name") or before_update["model_name"]
+        data["eval_results"] = [*stated.get("eval_results", []), *foreign]
+    return ModelCard(f"---\n{ModelCardData(**data).to_yaml()}\n---\n\n{text}")
 
 
 def read_card(path: Path) -> ModelCard | None:
@@ -45,15 +51,17 @@ def read_card(path: Path) -> ModelCard | None:
     if not path.is_file():
         return None
     try:
-        return ModelCard.load(path)
+        card: ModelCard = ModelCard.load(path)
     except Exception as error:  # yaml's errors have no common class that huggingface_hub exports
         raise ValueError(
             f"'{path.name}' must begin with a YAML mapping between two lines of `---`, but its metadata can't be read "
             f"({type(error).__name__}). Mend or delete it."
         ) from None
+    return card
 
 
-def _stated(card: ModelCard) -> dict[str, object]:
+def _metadata(card: ModelCard) -> dict[str, Any]:
+    """What the card's metadata state, the unstated left out."""
     return {name: value for name, value in card.data.__dict__.items() if value not in (None, [], {})}
 
 
@@ -72,8 +80,3 @@ def _is_untouched_template(text: str) -> bool:
     empty = ModelCard.from_template(ModelCardData()).text.strip()
     form, _, _ = text.strip().partition("\n### Framework versions")
     return not text.strip() or form.strip() == empty.partition("\n### Framework versions")[0].strip()
-
-
-def _kept_tags(existing: ModelCard) -> list[str]:
-    # PEFT writes this tag from the LM's name, which may be a folder of this computer.
-    return [tag for tag in existing.data.tags or [] if not tag.startswith("base_model:")]

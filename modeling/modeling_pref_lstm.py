@@ -139,7 +139,7 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         self.language_model.save_pretrained(str(save_directory), save_embedding_layers=False, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
-        """[`~transformers.utils.PushToHubMixin.push_to_hub`], but private by default. `pref-lstm publish` adds a card."""
+        """As `PushToHubMixin.push_to_hub`, but private by default. `pref-lstm publish` adds a card."""
         url: str = super().push_to_hub(repo_id, private=private, **kwargs)
         return url
 
@@ -166,7 +166,7 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
 
     @property
     def detector(self) -> Detector:
-        """The detector that the adapter names, at the revision it names, or else the one that ships with the package."""
+        """The detector that the adapter names, at the revision it names, or else the shipped one."""
         if self._detector is None:
             config = self.memory_config
             name, revision = config.classifier_name_or_path, config.classifier_revision

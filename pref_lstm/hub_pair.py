@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +30,22 @@ class HubModel:
         repo_id (`str`): Its repository.
         folder (`Path`, *optional*): Where it is saved; by default the one that ships with the package.
         results (`dict`, *optional*): What its evaluation command wrote with `--json`.
+
+    Raises:
+        ValueError: if the repository's name is none.
     """
 
     kind: str
     repo_id: str
     folder: Path | None = None
     results: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
+            raise ValueError(
+                f"The {self.kind}'s repository must be written OWNER/NAME, got '{self.repo_id}'. "
+                "OWNER is you or an organisation of yours on the Hub."
+            )
 
     @property
     def source(self) -> Path:

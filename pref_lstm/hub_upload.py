@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, get_token, hf_hub_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     HfHubHTTPError,
     HTTPError,
-    LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
 
@@ -26,7 +25,7 @@ def prepare_repository(repo_id: str, private: bool) -> None:
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
         is_public = not api.model_info(repo_id).private
-    except (HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise _explained(repo_id, error) from None
     if private and is_public:
         raise ValueError(
@@ -65,21 +64,20 @@ def upload(repo_id: str, folder: Path, message: str) -> str:
 
 def _explained(repo_id: str, error: Exception) -> Exception:
     response = error.response if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, LocalTokenNotFoundError) or (response is not None and response.status_code in (401, 403)):
-        came = "there is none" if response is None else f"it was refused ({response.status_code})"
+    if response is not None and response.status_code in (401, 403):
+        came = "there is none" if get_token() is None else f"it was refused ({response.status_code})"
         return PermissionError(
             f"Publishing to '{repo_id}' needs a token with the right to write there, but {came}. "
             "Log in with `hf auth login`, or mend `HF_TOKEN`."
         )
     if isinstance(error, OfflineModeIsEnabled):
         return ValueError(f"Publishing to '{repo_id}' needs the Hub, but `HF_HUB_OFFLINE` is set. Unset it.")
-    if response is not None and response.status_code < 500:
+    # A card that the Hub's check refuses comes as a plain `ValueError`.
+    if isinstance(error, ValueError) or (response is not None and response.status_code < 500):
+        said = " ".join(str(getattr(error, "server_message", None) or error).split())
         return ValueError(
-            f"The Hub must accept the files for '{repo_id}', but refused them ({response.status_code}): "
-            f"{getattr(error, 'server_message', None) or type(error).__name__}. Mend what it names."
+            f"The Hub must accept the files for '{repo_id}', but refused them: {said}. Mend what it names."
         )
-    if isinstance(error, ValueError) and not isinstance(error, HTTPError):
-        return error
     return ValueError(
         f"The transfer to '{repo_id}' broke off ({type(error).__name__}). Run the same command again: what has arrived "
         "is not sent twice."

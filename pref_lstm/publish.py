@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 from rich.console import Console
 from rich.table import Table
 
@@ -90,7 +90,9 @@ def _show(console: Console, stage: Staged, is_dry_run: bool) -> None:
     if stage.commit:
         console.print(f"commit {stage.commit}")
     if is_dry_run:
-        console.print((stage.folder / "README.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            (stage.folder / "README.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

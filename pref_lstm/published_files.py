@@ -33,7 +33,7 @@ def copy_published(kind: str, source: Path, target: Path) -> list[str]:
         target (`Path`): An empty folder.
 
     Returns:
-        `list[str]`: the files and folders that are left out.
+        `list[str]`: the files and folders that are left out. The card is none of them: it is written anew.
 
     Raises:
         ValueError: if there are users' memories anywhere below `source`.
@@ -42,7 +42,7 @@ def copy_published(kind: str, source: Path, target: Path) -> list[str]:
     for name in PUBLISHED[kind]:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    return sorted(path.name for path in source.iterdir() if path.name not in PUBLISHED[kind])
+    return sorted(path.name for path in source.iterdir() if path.name not in (*PUBLISHED[kind], "README.md"))
 
 
 def refuse_user_data(folder: Path) -> None:
@@ -55,7 +55,7 @@ def refuse_user_data(folder: Path) -> None:
     if kinds:
         found = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in sorted(set(kinds)))
         raise ValueError(
-            f"A folder to publish must hold a model and no user's memory, but below '{folder.name}' there are: {found}. "
+            f"A folder to publish must hold no user's memory, but below '{folder.name}' there are: {found}. "
             "Move them to another folder, and check that none was published before."
         )
 
