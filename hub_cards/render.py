@@ -34,6 +34,7 @@ def render_card(kind: str, facts: CardFacts) -> ModelCard:
         measured=known(facts.measured),
         training=known(facts.measured.training) if facts.measured.training is not None else {},
         run=_run(facts.measured.training, "conversations" if kind == "adapter" else "turns"),
+        duration=_duration(facts.measured.training),
         computed=known(facts.computed),
         rows=[_row(result) for result in facts.measured.results],
         fence=_fence(usage.output) if usage is not None else "",
@@ -88,6 +89,13 @@ def _run(training: TrainingFacts | None, examples: str) -> str:
         ("last logged loss {:.3f}", training.final_loss),
     )
     return ", ".join(text.format(value) for text, value in parts if value is not None)
+
+
+def _duration(training: TrainingFacts | None) -> str:
+    if training is None or training.seconds is None:
+        return ""
+    hours = training.seconds / 3600
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def _row(result: Result) -> dict[str, str]:
