@@ -1,6 +1,7 @@
 """Model cards for adapters and classifiers: facts go in, a README comes out. Knows files, not the package's classes."""
 
 from .callback import CardCallback
+from .compute_facts import check_files
 from .facts import CardFacts, ComputedFacts, DataSource, GivenFacts, MeasuredFacts, Result, TrainingFacts, Usage
 from .hardware import describe_hardware
 from .render import render_card
@@ -21,6 +22,7 @@ __all__ = [
     "Usage",
     "add_classifier_results",
     "add_memory_results",
+    "check_files",
     "describe_hardware",
     "render_card",
     "run_usage",

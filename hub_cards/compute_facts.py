@@ -40,6 +40,19 @@ _DETAILS = {
 }
 
 
+def check_files(kind: str, folder: str | Path) -> None:
+    """
+    Raises:
+        FileNotFoundError: if the configuration or the weights of a saved model are not there.
+    """
+    for name in (CONFIGS[kind], WEIGHTS[kind]):
+        if not (Path(folder) / name).is_file():
+            raise FileNotFoundError(
+                f"Expected a saved {kind} with `{name}`, found none in '{folder}'. "
+                "Pass the folder that `save_pretrained` wrote."
+            )
+
+
 def compute_facts(kind: str, folder: str | Path) -> ComputedFacts:
     """
     What the files of a saved model say.
@@ -49,15 +62,10 @@ def compute_facts(kind: str, folder: str | Path) -> ComputedFacts:
         folder (`str` or `Path`): Where `save_pretrained` wrote it.
 
     Raises:
-        FileNotFoundError: if the configuration or the weights are not there.
+        FileNotFoundError: as [`check_files`].
     """
+    check_files(kind, folder)
     folder = Path(folder)
-    for name in (CONFIGS[kind], WEIGHTS[kind]):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"Expected a saved {kind} with `{name}`, found none in '{folder}'. "
-                "Pass the folder that `save_pretrained` wrote."
-            )
     config: dict[str, Any] = json.loads((folder / CONFIGS[kind]).read_text(encoding="utf-8"))
     weights = folder / WEIGHTS[kind]
     with safe_open(str(weights), framework="pt") as tensors:

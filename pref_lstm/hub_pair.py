@@ -144,8 +144,6 @@ def push_to_hub(
 
 def _link_classifier(folder: Path, name: str, revision: str | None) -> None:
     path = folder / "adapter_config.json"
-    if not path.is_file():
-        return  # the card's facts say what is missing
     config = json.loads(path.read_text(encoding="utf-8"))
     config |= {"classifier_name_or_path": name, "classifier_revision": revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

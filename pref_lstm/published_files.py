@@ -9,6 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import get_token
 
+from pref_lstm.hub_cards import check_files
+
 PICTURE = "results.png"
 PUBLISHED = {
     "adapter": ("adapter_config.json", "adapter_model.safetensors"),
@@ -36,8 +38,10 @@ def copy_published(kind: str, source: Path, target: Path) -> list[str]:
         `list[str]`: the files and folders that are left out. The card is none of them: it is written anew.
 
     Raises:
+        FileNotFoundError: if `source` holds no such model.
         ValueError: if there are users' memories anywhere below `source`.
     """
+    check_files(kind, source)
     refuse_user_data(source)
     for name in PUBLISHED[kind]:
         if (source / name).is_file():
@@ -74,7 +78,8 @@ def refuse_secrets(folder: Path) -> None:
             )
         if path.name in ("adapter_config.json", "config.json", "tokenizer_config.json"):
             for name, value in json.loads(content).items():
-                if isinstance(value, str) and (Path(value).is_absolute() or Path(value).is_dir()):
+                is_name = name.endswith("name_or_path") and isinstance(value, str)
+                if is_name and (Path(value).is_absolute() or Path(value).is_dir()):
                     raise ValueError(
                         f"`{name}` in '{path.name}' must be a hub id, which everybody can load, got a folder of this "
                         "computer. Write the hub id there."

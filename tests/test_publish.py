@@ -10,7 +10,7 @@ from fake_hub import TOKEN, Repo
 from huggingface_hub import ModelCard
 from pref_lstm.hub_cards import Usage
 from refused import refused
-from tiny_hub import ADAPTER, CLASSIFIER, hub_pair
+from tiny_hub import ADAPTER, CLASSIFIER, LM, hub_pair
 
 from pref_lstm.cli import main
 from pref_lstm.hub_pair import push_to_hub
@@ -179,6 +179,37 @@ def test_a_dry_run_shows_files_and_cards_and_sends_nothing(hub, quick, hub_folde
     assert "left out: checkpoint-3, training_args.bin" in out
     assert "base_model: tester/tiny-llama" in out and "Nothing was sent." in out
     assert hub.requests == []
+
+
+def test_a_folder_without_a_model(hub_folders, tmp_path, capsys):
+    assert main(["publish", ADAPTER, "--model", str(tmp_path), "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        f"pref-lstm publish: Expected a saved adapter with `adapter_config.json`, found none in '{tmp_path}'. "
+        "Pass the folder that `save_pretrained` wrote.\n"
+    )
+
+
+def test_a_memory_in_the_folder_stops_everything(hub, quick, hub_folders, tmp_path, capsys):
+    folder = shutil.copytree(hub_folders, tmp_path / "run")
+    (folder / "classifier" / "memories.sqlite").write_bytes(b"what Anna said")
+    assert command(folder) == 2
+    assert "must hold no user's memory" in capsys.readouterr().err
+    assert hub.requests == []
+
+
+def test_results_reach_card_and_picture(hub, quick, hub_folders, tmp_path):
+    row = {"method": "memory", "num_preferences": 1, "num_turns": 0, "tokens_read": 6.0, "recovery": 0.5}
+    row |= {"recovery_low": 0.4, "recovery_high": 0.6}
+    (tmp_path / "m.json").write_text(
+        json.dumps({"lm": LM, "num_soft_tokens": 6, "n": 7, "seed": 1, "trained": True, "results": [row]})
+    )
+    (tmp_path / "c.json").write_text(json.dumps({"n": 9, "accuracy": 0.75, "threshold": 0.4}))
+    results = ["--results", str(tmp_path / "m.json"), "--classifier-results", str(tmp_path / "c.json")]
+    assert command(hub_folders, *results) == 0
+    assert hub.repos[ADAPTER].files["results.png"].startswith(b"\x89PNG")
+    text = hub.repos[ADAPTER].files["README.md"].decode()
+    assert "](results.png)" in text and "| 0.50 | 0.40 to 0.60 | 7 |" in text
+    assert "| accuracy | classifier | 0.75 | 9 |" in hub.repos[CLASSIFIER].files["README.md"].decode()
 
 
 def test_results_that_are_no_json(hub_folders, tmp_path, capsys):
