@@ -113,6 +113,14 @@ def test_the_cards_lines_print_from_the_hub_what_the_cards_say(pair):
         assert usage.output.strip() == output.strip()
 
 
+def test_every_link_of_the_published_cards_leads_somewhere(pair):
+    for repo_id in (ADAPTER, CLASSIFIER):
+        links = re.findall(r"\]\(([^)]*)\)", pair.repos[repo_id].files["README.md"].decode())
+        assert links
+        for link in links:
+            assert link in pair.repos[repo_id].files or link.removeprefix("https://huggingface.co/") in pair.repos
+
+
 def test_three_lines_in_a_fresh_process_answer_with_memory(pair, tmp_path):
     code = (
         "from pref_lstm import ChatSession, PrefLSTMForCausalLM\n"

@@ -200,9 +200,8 @@ def test_a_memory_in_the_folder_stops_everything(hub, quick, hub_folders, tmp_pa
 def test_results_reach_card_and_picture(hub, quick, hub_folders, tmp_path):
     row = {"method": "memory", "num_preferences": 1, "num_turns": 0, "tokens_read": 6.0, "recovery": 0.5}
     row |= {"recovery_low": 0.4, "recovery_high": 0.6}
-    (tmp_path / "m.json").write_text(
-        json.dumps({"lm": LM, "num_soft_tokens": 6, "n": 7, "seed": 1, "trained": True, "results": [row]})
-    )
+    report = {"lm": LM, "num_soft_tokens": 6, "n": 7, "seed": 1, "trained": True, "results": [row]}
+    (tmp_path / "m.json").write_text(json.dumps(report))
     (tmp_path / "c.json").write_text(json.dumps({"n": 9, "accuracy": 0.75, "threshold": 0.4}))
     results = ["--results", str(tmp_path / "m.json"), "--classifier-results", str(tmp_path / "c.json")]
     assert command(hub_folders, *results) == 0
