@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from pref_lstm.modeling.memory_state import MemoryState
@@ -24,7 +26,7 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class StoredText:
-    """As many of the last preferences as the LM's context holds beside the message: their token ids, and how many."""
+    """As many of the latest preferences as the LM's context holds beside the prompt: their token ids, and how many."""
 
     ids: list[int]
     count: int
@@ -60,12 +62,12 @@ class AnswerCosts:
 
     def calls(self) -> dict[str, Call]:
         """`bare`, and `memory N`, `text N` and `retrieval N` for each number of stored preferences."""
-        calls: dict[str, Call] = {"bare": lambda _: self.bare()}
+        calls: dict[str, Callable[[], object]] = {"bare": self.bare}
         for n in self.counts:
-            calls[f"memory {n}"] = lambda _, state=self.states[n]: self.with_memory(state)
-            calls[f"text {n}"] = lambda _, text=self.texts[n]: self.with_text(text)
-            calls[f"retrieval {n}"] = lambda _, n=n: self.with_retrieval(n)
-        return calls
+            calls[f"memory {n}"] = partial(self.with_memory, self.states[n])
+            calls[f"text {n}"] = partial(self.with_text, self.texts[n])
+            calls[f"retrieval {n}"] = partial(self.with_retrieval, n)
+        return {name: _every_round(call) for name, call in calls.items()}
 
     def bare(self) -> int:
         """The LM reads the message alone."""
@@ -127,14 +129,16 @@ class AnswerCosts:
         return int(out[0, -1])
 
     def _text(self, n: int) -> StoredText:
-        bare = self.prompt_tokens
-        room = getattr(self.lm.config, "max_position_embeddings", None)
-        count = n
-        while True:
-            whole = prefix_prompt(self.model.tokenizer, self.preferences[n - count : n], self.message)
-            if room is None or len(whole) < room:
-                return StoredText(whole[: len(whole) - bare], count)
-            count = min(count - 1, int(count * room / len(whole)))
+        def prompt(count: int) -> list[int]:
+            return prefix_prompt(self.model.tokenizer, self.preferences[n - count : n], self.message)
+
+        room = getattr(self.lm.config, "max_position_embeddings", None)  # some LMs know no end
+        count = n if room is None else bisect_right(range(n + 1), room - 1, key=lambda count: len(prompt(count))) - 1
+        return StoredText(prompt(count)[: -self.prompt_tokens], count)
+
+
+def _every_round(call: Callable[[], object]) -> Call:
+    return lambda _: call()
 
 
 def _message(model: PrefLSTMForCausalLM) -> str:
