@@ -44,11 +44,15 @@ EXAMPLES = [
     "How should I get from Berlin to Paris next week?",
 ]
 CSS = """
-.stored {align-items: center; border-bottom: 1px solid var(--border-color-primary); padding: 4px 0}
+.users {align-items: center}
+.users button {height: 44px}
+#with .icon-button-wrapper, #without .icon-button-wrapper {display: none}
+.stored {align-items: center; border-bottom: 1px solid var(--border-color-primary); padding: 0}
 .stored .about {color: var(--body-text-color-subdued); font-size: var(--text-sm)}
 """
 # Fonts of the visitor's own machine: the default ones would be fetched.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+CHAT = {"height": 360, "buttons": [], "render_markdown": False}  # what is said is text
 MODEL = {"concurrency_limit": 1, "concurrency_id": "model"}  # one at a time, as tokenizers ask for
 
 
@@ -134,7 +138,7 @@ def _pieces(answer: Callable[..., Any], text: str) -> Iterator[str]:
         if isinstance(piece, Exception):
             raise piece
         so_far += piece
-        yield so_far.strip() or "…"
+        yield so_far.strip()
 
 
 def _describe(view: StoredView) -> str:
@@ -154,25 +158,22 @@ def build(app: App) -> gr.Blocks:
             f"## A memory for a frozen LM\n{config.base_model_name_or_path} answers twice: as it is, and reading "
             f"{config.num_soft_tokens} soft tokens from the memory of what this user likes."
         )
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="users"):
             user = gr.Dropdown(
-                USERS, value=USERS[0], label="User (a new name makes a new one)", allow_custom_value=True
+                USERS, value=USERS[0], label="User: pick one or type a new name", allow_custom_value=True
             )
-            anew = gr.Button("New conversation", scale=0, min_width=180)
-            erase = gr.Button("Forget everything", variant="stop", scale=0, min_width=180)
+            anew = gr.Button("New conversation", scale=0, min_width=200)
+            erase = gr.Button("Forget everything", variant="stop", scale=0, min_width=200)
         with gr.Row():
-            without = gr.Chatbot(label="without memory", height=340, buttons=[], elem_id="without")
-            with_memory = gr.Chatbot(label="with memory", height=340, buttons=[], elem_id="with")
+            without = gr.Chatbot(label="without memory", elem_id="without", **CHAT)
+            with_memory = gr.Chatbot(label="with memory", elem_id="with", **CHAT)
         note = gr.Markdown("", elem_id="note")
         said = gr.Textbox(show_label=False, placeholder="Say what you like, or ask something.", submit_btn="Send")
         gr.Examples(EXAMPLES, said, label="For instance")
-        with gr.Row():
-            with gr.Column(min_width=400):
-                gr.Markdown("### What the memory holds")
-                panel = gr.Column(elem_id="memory")
-            with gr.Column(min_width=400):
-                gr.Markdown("### Gates and slots over this conversation")
-                picture = gr.Plot(show_label=False)
+        gr.Markdown("### What the memory holds")
+        panel = gr.Column(elem_id="memory")
+        gr.Markdown("### Gates and slots over this conversation")
+        picture = gr.Plot(show_label=False)
         shown = [talk, version, without, with_memory, note, picture]
 
         def restart(visit: str, name: str, number: int) -> list[Any]:
@@ -235,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         detector = load_default_detector()
         with UserStore(folder / "memories.sqlite", model, detector) as store:
             app = App(model, detector, store, options.store is not None, options.max_new_tokens)
-            build(app).launch(theme=THEME, css=CSS)
+            build(app).launch(theme=THEME, css=CSS, footer_links=["gradio"])
 
 
 if __name__ == "__main__":
