@@ -48,7 +48,7 @@ CSS = """
 .users button {height: 44px}
 #with .icon-button-wrapper, #without .icon-button-wrapper {display: none}
 .stored {align-items: center; border-bottom: 1px solid var(--border-color-primary); padding: 0}
-.stored .about {color: var(--body-text-color-subdued); font-size: var(--text-sm)}
+.stored .about {opacity: 0.75; font-size: var(--text-sm)}
 """
 # Fonts of the visitor's own machine: the default ones would be fetched.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])

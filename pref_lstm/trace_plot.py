@@ -58,7 +58,7 @@ def plot_trace(steps: Sequence[TraceStep]) -> Figure:
                 slots.plot(i + 1, y, marker="o", color=_RELEVANCE, markersize=11 * steps[i].weights[slot.index] ** 0.5)
     labels = [f"{textwrap.shorten(words[row], _LABEL_WIDTH, placeholder=' …')}  [{row[1]}]" for row in rows]
     slots.set_yticks(range(len(rows)), labels, fontsize="small")
-    slots.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0.5, max(len(steps), 1) + 0.5), xlabel="message of the conversation")
+    slots.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0.5, max(len(steps), 6) + 0.5), xlabel="message of the conversation")
     slots.xaxis.set_major_locator(MultipleLocator(max(1, len(steps) // 12)))
     if left_out := len(spans) - len(rows):
         slots.set_title(f"{left_out} older ones are not drawn", fontsize="small", loc="left")
