@@ -19,6 +19,8 @@ COMMANDS = {
     "train-memory": ("pref_lstm.training.train_memory", "stage 2: the memory of a frozen LM"),
     "evaluate-classifier": ("pref_lstm.training.evaluate_classifier", "measure a detector on labelled turns"),
     "evaluate-memory": ("pref_lstm.training.evaluate_memory", "how much of a stored preference reaches the answers"),
+    "evaluate-conflicts": ("pref_lstm.training.evaluate_conflicts", "what a repeated or reversed preference does"),
+    "benchmark": ("pref_lstm.training.benchmark", "what the memory costs, beside text, retrieval and prompt tuning"),
     "publish": ("pref_lstm.publish", "adapter and classifier with their cards to the Hub"),
 }
 
