@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -19,6 +20,20 @@ def default_classifier_path() -> str:
     return str(files("pref_lstm") / "default_classifier")
 
 
+def load_classifier(name: str | None = None, encoder: Any = None) -> PreferenceClassifier:
+    """
+    The classifier called `name`, by default the shipped one.
+
+    Args:
+        name (`str`, *optional*): Its folder or hub id.
+        encoder ([`~transformers.PreTrainedModel`], *optional*): Its encoder where that is loaded already.
+    """
+    model: PreferenceClassifier = PreferenceClassifier.from_pretrained(
+        name or default_classifier_path(), encoder=encoder
+    )
+    return model
+
+
 def load_detector(name: str | None = None) -> ClassifierDetector | HeuristicDetector:
     """
     The detector called `name`.
@@ -28,6 +43,6 @@ def load_detector(name: str | None = None) -> ClassifierDetector | HeuristicDete
     """
     if name == HEURISTIC:
         return HeuristicDetector()
-    model = PreferenceClassifier.from_pretrained(name or default_classifier_path())
+    model = load_classifier(name)
     tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(model.config.encoder_name_or_path))
     return ClassifierDetector(model, tokenizer)
