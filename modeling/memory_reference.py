@@ -96,7 +96,10 @@ def _read_one_vector(cell: OneVectorCell, row: Row, query: torch.Tensor | None) 
     times = row["times"].tolist()
     chosen = times.index(max(times))
     if query is not None:
-        cosines = [float(v @ query / (v.norm() * query.norm())) if t else -2.0 for v, t in zip(row["vectors"], times, strict=True)]
+        cosines = [
+            float(v @ query / (v.norm() * query.norm())) if t else -2.0
+            for v, t in zip(row["vectors"], times, strict=True)
+        ]
         chosen = max(range(len(times)), key=lambda j: (cosines[j], times[j]))
     first = cell.first.weight @ row["vectors"][chosen] + cell.first.bias
     return (cell.second.weight @ F.gelu(first) + cell.second.bias)[None]

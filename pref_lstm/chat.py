@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pref_lstm.modeling.defaults import load_default_detector, load_default_model
+from pref_lstm.modeling.defaults import load_default_model
 from pref_lstm.modeling.turn import Turn
 
 from .inspection import describe_slots
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     with console.status("loading the language model, the memory and the detector"):
         model, is_trained = load_default_model(options.model)
-        detector = load_default_detector()
+        detector = model.detector
     if not is_trained:
         console.print("[yellow]The memory is UNTRAINED: it copies words and nothing was learned yet.[/]")
     options.store.mkdir(parents=True, exist_ok=True)

@@ -8,14 +8,9 @@ import torch
 from pref_lstm.training import bank
 from pref_lstm.training.train_memory import main
 from safetensors.torch import load_file
-from tiny_bank import training_files, use_tiny_bank
+from tiny_bank import training_files
 
-
-@pytest.fixture(autouse=True)
-def _bank(monkeypatch):
-    use_tiny_bank(monkeypatch)
-    yield
-    bank.load_bank.cache_clear()
+pytestmark = pytest.mark.usefixtures("tiny_bank")
 
 
 def weights(folder):

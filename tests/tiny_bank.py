@@ -2,7 +2,6 @@
 
 import json
 
-from pref_lstm.training import bank
 from tiny import ENCODER_WIDTH, make_encoder, make_lm, make_tokenizer
 
 TOPICS = ("tea", "cats", "trains", "rain", "books", "bread")
@@ -31,10 +30,9 @@ def bank_rows():
     return {"bank.jsonl": [*first, *topics], "bank_pairs.jsonl": second}
 
 
-def use_tiny_bank(monkeypatch):
-    files = {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
-    monkeypatch.setattr(bank, "_read", files.__getitem__)
-    bank.load_bank.cache_clear()
+def bank_files():
+    """The bank's files as bytes, by name."""
+    return {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
 
 
 def training_files(folder, **training):

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
+from transformers import TrainerCallback
 
 from .arguments import MemoryTrainingArguments
 from .bank import Bank
@@ -16,7 +17,12 @@ from .trainer import MemoryTrainer
 
 
 def train_answers(
-    model: PrefLSTMForCausalLM, conversations: Dataset, bank: Bank, recipe: Recipe, arguments: MemoryTrainingArguments
+    model: PrefLSTMForCausalLM,
+    conversations: Dataset,
+    bank: Bank,
+    recipe: Recipe,
+    arguments: MemoryTrainingArguments,
+    callback: TrainerCallback,
 ) -> dict[str, Any]:
     """
     Train what earlier stages left trainable, by [`memory_objective`].
@@ -40,6 +46,7 @@ def train_answers(
         args=arguments,
         train_dataset=repeated(conversations, recipe.data["epochs"]),
         data_collator=collator,
+        callbacks=[callback],
     )
     seconds = train_from_last(trainer)["train_runtime"]
     log = [row for row in trainer.state.log_history if "loss" in row]

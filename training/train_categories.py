@@ -12,7 +12,7 @@ from pref_lstm.modeling.cell import Embed
 from pref_lstm.modeling.cell_vector import VectorCell
 from pref_lstm.modeling.outputs import EncodedTurn
 from torch import nn
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from .arguments import CategoryTrainingArguments
 from .categories import CategorySequences
@@ -64,6 +64,7 @@ def train_categories(
     sequences: CategorySequences,
     num_categories: int,
     arguments: CategoryTrainingArguments,
+    callback: TrainerCallback,
 ) -> dict[str, Any]:
     """
     Train how `cell` writes, by cross-entropy on the categories of the turns written.
@@ -90,6 +91,7 @@ def train_categories(
         data_collator=collate,
         train_dataset=train,
         compute_metrics=_accuracy,
+        callbacks=[callback],
     )
     seconds = train_from_last(trainer)["train_runtime"]
     accuracy = {
