@@ -36,4 +36,5 @@ class ClassifierVectors(nn.Module):
 
     def forward(self, passed: EncoderPass) -> torch.Tensor:
         """The vectors `(batch, vector_size)`, float32."""
-        return self.classifier.represent(passed.hidden_states, passed.attention_mask, passed.token_type_ids).float()
+        vectors = self.classifier.represent(passed.hidden_states, passed.attention_mask, passed.token_type_ids)
+        return vectors.float()

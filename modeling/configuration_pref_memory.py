@@ -120,15 +120,10 @@ class PrefMemoryConfig(PeftConfig):
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "
                 f"got {self.num_frame_tokens}: the rest carries a slot's words."
             )
-        if self.cell == "one_vector" and self.num_soft_tokens != 1:
+        if self.classifier_vector_size and (self.cell not in ("pref_lstm", "lstm") or self.num_key_layers):
             raise ValueError(
-                f"`num_soft_tokens` must be 1 with the cell 'one_vector', got {self.num_soft_tokens}: it projects one "
-                "vector to one token."
-            )
-        if self.classifier_vector_size and (self.cell == "slots" or self.num_key_layers):
-            raise ValueError(
-                "`classifier_vector_size` must be 0 with the cell 'slots' and with key layers, got "
-                f"{self.classifier_vector_size}: there a turn's vector is the encoder's."
+                "`classifier_vector_size` must be 0 but for the cells 'pref_lstm' and 'lstm' without key layers, got "
+                f"{self.classifier_vector_size}: elsewhere a turn's vector is the encoder's."
             )
         if self.frame_token_ids is not None and len(self.frame_token_ids) != self.num_frame_tokens:
             raise ValueError(

@@ -86,23 +86,24 @@ def _read_vector(
 
 
 def _write_one_vector(turn: EncodedTurn, row: Row) -> Row:
-    vectors, times, writes = list(row["vectors"]), row["times"].tolist(), row["writes"] + 1
-    oldest = times.index(min(times))  # a free place has the time 0
-    vectors[oldest], times[oldest] = turn.pooled, int(writes)
-    return {"vectors": torch.stack(vectors), "times": torch.tensor(times), "writes": writes}
+    vectors, order, writes = list(row["vectors"]), row["order"].tolist(), row["writes"] + 1
+    oldest = order.index(min(order))  # a free place has the time 0
+    vectors[oldest], order[oldest] = turn.pooled, int(writes)
+    return {"vectors": torch.stack(vectors), "order": torch.tensor(order), "writes": writes}
 
 
 def _read_one_vector(cell: OneVectorCell, row: Row, query: torch.Tensor | None) -> torch.Tensor:
-    times = row["times"].tolist()
-    chosen = times.index(max(times))
+    order = row["order"].tolist()
+    chosen = order.index(max(order))
     if query is not None:
         cosines = [
-            float(v @ query / (v.norm() * query.norm())) if t else -2.0
-            for v, t in zip(row["vectors"], times, strict=True)
+            (v @ query / (v.norm() * query.norm())).item() if t else -2.0
+            for v, t in zip(row["vectors"], order, strict=True)
         ]
-        chosen = max(range(len(times)), key=lambda j: (cosines[j], times[j]))
+        chosen = max(range(len(order)), key=lambda j: (cosines[j], order[j]))
     first = cell.first.weight @ row["vectors"][chosen] + cell.first.bias
-    return (cell.second.weight @ F.gelu(first) + cell.second.bias)[None]
+    tokens = cell.second.weight @ F.gelu(first) + cell.second.bias
+    return torch.stack(tokens.chunk(cell.config.num_soft_tokens))
 
 
 def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:

@@ -104,6 +104,7 @@ def bank_fingerprint(paths: tuple[Path, ...] = ()) -> str:
 
 def _preference(row: dict[str, Any]) -> BankPreference:
     questions = tuple(row["questions"])
+    forms: tuple[Turn, ...]
     if "same" in row:  # bank_pairs.jsonl
         forms = (Turn(row["preference"]), Turn(row["same"]))
         opposite, answers, opposite_answer = row["reversed"], (row["answer"],), row["reversed_answer"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from .bank import BankTopic
 
 _BATCH_SIZE = 32
-_HELD_OUT = 0.1
+_HELD_OUT = 10
 
 
 @dataclass
@@ -59,7 +58,7 @@ def label_threads(
     Args:
         encoder ([`TurnEncoder`]): The adapter's; makes the vectors. Its sentence model makes the labels.
         topics (`Sequence[BankTopic]`): The categories.
-        threads (`dict[str, list[Turn]]`): Of [`load_oasst_threads`]. About one in ten is held out, by its name.
+        threads (`dict[str, list[Turn]]`): Of [`load_oasst_threads`]. Every tenth is held out.
     """
     flat = [turn for turns in threads.values() for turn in turns]
     batches = [flat[i : i + _BATCH_SIZE] for i in range(0, len(flat), _BATCH_SIZE)]
@@ -70,7 +69,7 @@ def label_threads(
     out = CategorySequences(
         vectors.new_zeros(*is_turn.shape, vectors.shape[1]),
         torch.full(is_turn.shape, -100),
-        torch.tensor([random.Random(tree).random() < _HELD_OUT for tree in threads]),
+        torch.arange(len(threads)) % _HELD_OUT == 0,
     )
     out.vectors[is_turn], out.labels[is_turn] = vectors, labels
     return out

@@ -62,11 +62,12 @@ def load_oasst_threads(path: str | Path, split: Literal["train", "test"]) -> dic
         if oasst_split(tree) != split:
             continue
         turns: list[Turn] = []
-        while message is not None:
-            parent = messages.get(message["parent_id"])
-            if message["role"] == "prompter" and message["text"].strip():
-                turns.insert(0, Turn(message["text"], parent["text"] if parent else ""))
-            message = parent
+        current: dict[str, Any] | None = message
+        while current is not None:
+            parent = messages.get(current["parent_id"])
+            if current["role"] == "prompter" and current["text"].strip():
+                turns.insert(0, Turn(current["text"], parent["text"] if parent else ""))
+            current = parent
         if turns and len(turns) > len(threads.get(tree, ())):
             threads[tree] = turns
     return threads

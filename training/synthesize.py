@@ -10,8 +10,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from . import synthesize_turns
-from .recipe import load_recipe, recipe_names
 from .bank import load_bank
+from .recipe import load_recipe, recipe_names
 from .synthesize_conversations import select_conversations
 
 KINDS = ("turns", "conversations")
