@@ -11,7 +11,8 @@ from pref_lstm.training.oasst import load_oasst_threads, oasst_split
 from pref_lstm.training.train_categories import CategoryModel
 from tiny import TOLERANCE, make_encoder, make_model, make_turn_encoder, random_turns
 
-TOPICS = (BankTopic("tea", (), ("green tea?", "black tea?")), BankTopic("trains", (), ("a train", "the train now")))
+# One question each: a random encoder knows no more than that a text is itself.
+TOPICS = (BankTopic("tea", (), ("green tea?",)), BankTopic("trains", (), ("the train now",)))
 
 
 def test_a_thread_is_the_trees_longest(tmp_path):
@@ -28,8 +29,8 @@ def test_a_thread_is_the_trees_longest(tmp_path):
 
 
 def test_a_text_gets_the_topic_whose_questions_it_is_nearest_to():
-    texts = ["black tea?", "the train now", "green tea?"]
-    assert nearest_topics(make_encoder(), TOPICS, texts).tolist() == [0, 1, 0]
+    texts = ["the train now", "green tea?", "the train now"]
+    assert nearest_topics(make_encoder(), TOPICS, texts).tolist() == [1, 0, 1]
 
 
 def test_threads_become_padded_vectors_with_labels():

@@ -48,7 +48,7 @@ def report_of(folder):
 def test_a_shipped_recipe_trains_and_its_adapter_opens(name, tmp_path, capsys):
     assert main([*shrunk(name, tmp_path), "--output-dir", str(tmp_path / "run"), "--max-steps", "2"]) == 0
     recipe = load_recipe(name)
-    assert capsys.readouterr().out.startswith(recipe.description)
+    assert f"{recipe.description}\nsaved '" in capsys.readouterr().out
     report = report_of(tmp_path / "run")
     assert report["steps"] == 2 and report["description"] == recipe.description
     lm = AutoModelForCausalLM.from_pretrained(tmp_path / "lm")

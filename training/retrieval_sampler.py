@@ -55,7 +55,7 @@ class RetrievalSampler:
         batches = [flat[i : i + 64] for i in range(0, len(flat), 64)]
         encoded = [relation_features(encoder.encode(b)) for b in track(batches, description="encoding turns")]
         # For each preference (turns, 2 * width): what turns are compared by; the first half is their vector.
-        self.features = torch.cat(encoded).split([len(turns) for turns in self.turns])
+        self.features = torch.split(torch.cat(encoded), [len(turns) for turns in self.turns])
         general = {topic.topic: topic.questions for topic in topics}
         self.questions = {
             i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen

@@ -25,7 +25,7 @@ class CategoryModel(nn.Module):
 
     **The loss never reaches the projection head**: soft tokens are not made here, so the head that makes them, and the
     relevance gate, stay as initialised. What the LM reads after this stage is a fixed random projection of the memory.
-    That is the paper's recipe (arXiv 2507.03042) and, we think, why its memory did not help.
+    That is the paper's recipe (arXiv 2507.03042).
 
     Args:
         cell ([`VectorCell`]): Of the adapter.
