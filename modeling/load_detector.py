@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -19,6 +20,22 @@ def default_classifier_path() -> str:
     return str(files("pref_lstm") / "default_classifier")
 
 
+def load_classifier(
+    name: str | None = None, revision: str | None = None, token: str | bool | None = None, encoder: Any = None
+) -> PreferenceClassifier:
+    """
+    The classifier called `name`, by default the shipped one.
+
+    Args:
+        name, revision, token: As for [`load_detector`].
+        encoder ([`~transformers.PreTrainedModel`], *optional*): Its encoder where that is loaded already.
+    """
+    model: PreferenceClassifier = PreferenceClassifier.from_pretrained(
+        name or default_classifier_path(), revision=revision, token=token, encoder=encoder
+    )
+    return model
+
+
 def load_detector(
     name: str | None = None, revision: str | None = None, token: str | bool | None = None
 ) -> ClassifierDetector | HeuristicDetector:
@@ -32,6 +49,6 @@ def load_detector(
     """
     if name == HEURISTIC:
         return HeuristicDetector()
-    model = PreferenceClassifier.from_pretrained(name or default_classifier_path(), revision=revision, token=token)
+    model = load_classifier(name, revision, token)
     tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(model.config.encoder_name_or_path))
     return ClassifierDetector(model, tokenizer)

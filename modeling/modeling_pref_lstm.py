@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from .adapter_folder import adapter_folder
+from .classifier_vectors import ClassifierVectors
 from .configuration_pref_lstm import PrefLSTMConfig
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
-from .load_detector import load_detector
+from .load_detector import load_classifier, load_detector
 from .memory_state import MemoryState
 from .outputs import EncodedTurn, MemoryReadout
 from .peft_method import PrefMemoryModel
@@ -161,8 +162,14 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     def encoder(self) -> TurnEncoder:
         """The turn encoder that the adapter names, loaded when it is first needed."""
         if self._encoder is None:
-            name = self.memory_config.encoder_name_or_path
+            config = self.memory_config
+            name = config.encoder_name_or_path
             self._encoder = TurnEncoder.from_pretrained(name, self.tokenizer, self.memory.key_encoder)
+            if config.classifier_vector_size:
+                classifier = load_classifier(
+                    config.classifier_name_or_path, config.classifier_revision, self._token, self._encoder.backbone
+                )
+                self._encoder.key_encoder = ClassifierVectors(classifier, config.classifier_vector_size, name)
         return self._encoder
 
     @property

@@ -79,15 +79,3 @@ def hub(hub_server, hub_folders, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     return hub_server
-
-
-@pytest.fixture
-def tiny_bank(monkeypatch):
-    """`load_bank` reads a dozen preferences."""
-    from pref_lstm.training import bank
-    from tiny_bank import bank_files
-
-    monkeypatch.setattr(bank, "_read", bank_files().__getitem__)
-    bank.load_bank.cache_clear()
-    yield
-    bank.load_bank.cache_clear()

@@ -17,7 +17,7 @@ from tiny import KeywordDetector
 from pref_lstm.cli import main
 
 COUNTS = (1, 3, 60)
-PREFERENCES = [p.forms[0].user for p in load_bank()[0][: COUNTS[-1]]]
+PREFERENCES = [p.forms[0].user for p in load_bank().preferences[: COUNTS[-1]]]
 REPORT = [
     "machine", "lm", "num_soft_tokens", "prompt_tokens", "write_ms", "write_parts_ms", "first_token_ms",
     "first_token_ratio", "text_first_token_ratio", "retrieval_first_token_ratio", "first_token_growth", "text_tokens",
@@ -33,15 +33,6 @@ def adapter(tmp_path_factory):
 @pytest.fixture(scope="module")
 def costs(adapter):
     return AnswerCosts(load_default_model(str(adapter))[0], PREFERENCES, COUNTS)
-
-
-@pytest.fixture
-def small_bank(monkeypatch):
-    """Four of the 98 topics: encoding all of them is what takes time."""
-    preferences, topics = load_bank()
-    topics = topics[:4]
-    kept = tuple(p for p in preferences if p.topic in {topic.topic for topic in topics})
-    monkeypatch.setattr("pref_lstm.training.retrieval_sampler.load_bank", lambda: (kept, topics))
 
 
 # --- taking turns
@@ -132,7 +123,7 @@ def test_users_get_the_same_answers_in_a_batch_as_alone(costs):
 # --- training
 
 
-def test_both_steps_train_what_they_should_and_nothing_else(adapter, small_bank):
+def test_both_steps_train_what_they_should_and_nothing_else(adapter):
     model, _ = load_default_model(str(adapter))
     costs = TrainingCosts(model)
     for name, step in costs.calls().items():
@@ -152,7 +143,7 @@ def test_both_steps_train_what_they_should_and_nothing_else(adapter, small_bank)
 # --- the command
 
 
-def test_the_command_writes_what_it_prints(adapter, small_bank, monkeypatch, tmp_path, capsys):
+def test_the_command_writes_what_it_prints(adapter, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark_run, "COUNTS", COUNTS)
     for name in ("WRITE_ROUNDS", "FIRST_TOKEN_ROUNDS", "BATCH_ROUNDS", "TRAINING_ROUNDS"):
         monkeypatch.setattr(benchmark_run, name, 3)

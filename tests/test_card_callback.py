@@ -54,7 +54,7 @@ def test_a_resumed_run_does_not_know_how_long_it_took(tmp_path):
     assert facts.measured.training.seconds is None
 
 
-def test_train_memory_leaves_a_card_and_its_facts(tmp_path, tiny_bank):
+def test_train_memory_leaves_a_card_and_its_facts(tmp_path):
     options = [*training_files(tmp_path), "--output-dir", str(tmp_path / "run")]
     assert main(["train-memory", *options]) == 0
     adapter = tmp_path / "run" / "adapter"

@@ -227,6 +227,35 @@ def test_the_oldest_slot_gives_way():
     torch.testing.assert_close(state["keys"][0], keys[[5, 6, 7, 3, 4]], **TOLERANCE)
 
 
+def test_the_prompt_is_the_same_for_every_user():
+    memory = make_memory("prompt")
+    states = [memory.scan(random_turns(2, n, seed=n), embed, torch.ones(2, n)) for n in (1, 4)]
+    reads = [memory.read(state, embed, torch.randn(2, ENCODER_WIDTH)) for state in states]
+    assert all(read.is_open.all() for read in reads)
+    assert all(torch.equal(row, memory.cell.tokens) for read in reads for row in read.soft_tokens)
+
+
+def test_one_vector_reads_the_nearest_turn_and_forgets_the_oldest():
+    memory = make_memory("one_vector")
+    turns = random_turns(1, 7)  # two more than there are places
+    state = memory.scan(turns, embed, torch.ones(1, 7))
+    assert state["order"].tolist() == [[6, 7, 3, 4, 5]]
+    for t in range(2, 7):
+        alone = memory.update(at(turns, t), memory.initial_state(1), embed)
+        nearest = memory.read(state, embed, 3 * turns.pooled[:, t] + 0.1)
+        torch.testing.assert_close(nearest.soft_tokens, memory.read(alone, embed).soft_tokens, **TOLERANCE)
+    latest = memory.read(state, embed)
+    torch.testing.assert_close(latest.soft_tokens, memory.read(alone, embed).soft_tokens, **TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", ["pref_lstm", "lstm"])
+def test_the_gate_of_a_vector_cell_is_open_until_trained(cell):
+    memory = PrefMemory(tiny_config(cell), HIDDEN)
+    memory.cell.reset_parameters(WORDS)
+    state = memory.scan(random_turns(3, 2), embed, torch.ones(3, 2))
+    assert memory.read(state, embed, 100 * torch.randn(3, ENCODER_WIDTH)).is_open.all()
+
+
 def test_a_slot_holds_the_most_salient_words_in_their_order():
     memory = make_memory("slots")
     memory.cell.reset_parameters(WORDS)
@@ -257,7 +286,7 @@ def test_a_state_has_one_size_of_at_most_a_mebibyte(cell):
     assert {n: t.dtype for n, t in state.tensors.items()} == {n: t.dtype for n, t in empty.tensors.items()}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["slots", "pref_lstm", "lstm"])
 @pytest.mark.parametrize("is_open", [True, False])
 def test_the_gate_opens_and_closes_by_its_logit(cell, is_open):
     memory = make_memory(cell)

@@ -30,13 +30,15 @@ def bank_rows():
     return {"bank.jsonl": [*first, *topics], "bank_pairs.jsonl": second}
 
 
-def bank_files():
-    """The bank's files as bytes, by name."""
-    return {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
+def bank_files(folder):
+    """The bank as files under `folder`; returns their paths."""
+    for name, rows in bank_rows().items():
+        (folder / name).write_text("\n".join(map(json.dumps, rows)))
+    return tuple(folder / name for name in bank_rows())
 
 
 def training_files(folder, **training):
-    """The LM, the encoder, OASST1-like messages and a recipe under `folder`; returns the command's first options."""
+    """LM, encoder, bank, OASST1-like messages and a recipe under `folder`; returns the command's first options."""
     lm, tokenizer = make_lm("llama"), make_tokenizer()
     lm.save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
@@ -47,6 +49,7 @@ def training_files(folder, **training):
     ]
     (folder / "oasst.jsonl").write_text("\n".join(map(json.dumps, messages)))
     recipe = {
+        "description": "slots, tiny",
         "memory": {"num_soft_tokens": 6, "num_frame_tokens": 2, "encoder_hidden_size": ENCODER_WIDTH,
                    "encoder_name_or_path": str(folder / "encoder"), "num_slots": 8, "transform_rank": 8,
                    "relation_size": 6, "num_key_layers": 1, "num_key_heads": 2},
@@ -60,4 +63,4 @@ def training_files(folder, **training):
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return ["--recipe", str(folder / "recipe.json"), "--lm", str(folder / "lm"), "--oasst", str(folder / "oasst.jsonl"),
-            "--use-cpu", "--data-dir", str(folder / "data")]  # fmt: skip
+            "--bank", *map(str, bank_files(folder)), "--use-cpu", "--data-dir", str(folder / "data")]  # fmt: skip

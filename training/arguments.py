@@ -37,6 +37,23 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
 
 
 @dataclass
+class CategoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
+    """
+    Arguments of the paper's stage on preference categories. Defaults that differ from `TrainingArguments`:
+    `learning_rate` 1e-3, ten epochs as in the paper, `per_device_train_batch_size` 8, logging every 10 steps, the last
+    checkpoint kept every 50 steps, no columns removed.
+    """
+
+    learning_rate: float = field(default=1e-3)
+    num_train_epochs: float = field(default=10.0)
+    per_device_train_batch_size: int = field(default=8)
+    logging_steps: float = field(default=10)
+    save_steps: float = field(default=50)
+    save_total_limit: int | None = field(default=1)
+    remove_unused_columns: bool = field(default=False)
+
+
+@dataclass
 class KeyTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the key encoder's stage. Defaults that differ from `TrainingArguments`: `learning_rate` 1e-4,

@@ -98,7 +98,7 @@ class AnswerCosts:
         """`one by one` and `batch`: short answers to several users, each with a memory of three preferences."""
         histories = [[Turn(t) for t in self.preferences[3 * u : 3 * u + 3]] for u in range(NUM_USERS)]
         state = self.writer.states(histories)
-        bank = load_bank()[0]
+        bank = load_bank().preferences
         questions = [bank[3 * u].questions[0] for u in range(NUM_USERS)]
         alone = [(state.rows([u]), [question]) for u, question in enumerate(questions)]
         return {
@@ -143,7 +143,7 @@ def _every_round(call: Callable[[], object]) -> Call:
 
 def _message(model: PrefLSTMForCausalLM) -> str:
     """A message whose prompt has `PROMPT_TOKENS` tokens, or as few less as whole words allow."""
-    words = " ".join(question for topic in load_bank()[1][:4] for question in topic.questions).split()
+    words = " ".join(question for topic in load_bank().topics[:4] for question in topic.questions).split()
     count = next(
         n
         for n in range(len(words), 0, -1)

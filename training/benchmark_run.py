@@ -40,7 +40,7 @@ def run_benchmark(model: PrefLSTMForCausalLM, detector: Detector) -> dict[str, A
         `mixed_batch_speedup`; `training_speed_ratio` (examples per second, prompt tuning = 1); and `quartiles` over
         rounds of every ratio.
     """
-    bank = load_bank()[0]
+    bank = load_bank().preferences
     preferences = [p.forms[n].user for n in range(2) for p in bank]
     write = _timed("write", _write_calls(model, detector, preferences), WRITE_ROUNDS)
     costs = AnswerCosts(model, preferences[: max(COUNTS)], COUNTS)

@@ -11,6 +11,7 @@ from peft import PromptTuningConfig, TaskType, get_peft_model
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.resolve import load_language_model
 
+from .bank import load_bank
 from .benchmark_timing import Call
 from .collator import MemoryCollator
 from .conversations import bank_conversations
@@ -37,13 +38,15 @@ class TrainingCosts:
 
     def __init__(self, model: PrefLSTMForCausalLM) -> None:
         self.model, config, recipe = model, model.memory_config, load_recipe("default")
-        rows = Dataset.from_list(bank_conversations()[: BATCH_SIZE * NUM_BATCHES])
+        preferences = load_bank().preferences
+        rows = Dataset.from_list(bank_conversations(preferences)[: BATCH_SIZE * NUM_BATCHES])
         with model.disable_memory():
             rows = add_teacher(rows, model.language_model, model.tokenizer, **recipe.teacher)
         self.rows = [{**row, "index": i} for i, row in enumerate(rows)]
         self.collator = MemoryCollator(
             model.tokenizer,
             model.encoder,
+            preferences,
             int(config.memory_token_id or 0),
             config.num_soft_tokens,
             recipe.data["num_turns"],

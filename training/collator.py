@@ -13,7 +13,7 @@ from pref_lstm.modeling.turn_encoder import TurnEncoder
 from transformers import PreTrainedTokenizerBase
 
 from .answer_batch import answer_batch
-from .bank import load_bank
+from .bank import BankPreference
 from .teacher import TOP_K
 
 
@@ -26,6 +26,7 @@ class MemoryCollator:
     Args:
         tokenizer: The LM's.
         encoder ([`TurnEncoder`]): Reads turns and questions.
+        preferences (`Sequence[BankPreference]`): What else the user may have stated.
         memory_token_id, num_soft_tokens (`int`): Of the adapter.
         num_turns (`Sequence[int]`): How many turns are written before the question; one is drawn per row.
     """
@@ -34,12 +35,12 @@ class MemoryCollator:
         self,
         tokenizer: PreTrainedTokenizerBase,
         encoder: TurnEncoder,
+        preferences: Sequence[BankPreference],
         memory_token_id: int,
         num_soft_tokens: int,
         num_turns: Sequence[int] = (1, 2, 4, 8),
     ) -> None:
-        self.tokenizer, self.encoder = tokenizer, encoder
-        self.preferences = load_bank()[0]
+        self.tokenizer, self.encoder, self.preferences = tokenizer, encoder, preferences
         self.memory_token_id, self.num_soft_tokens, self.num_turns = memory_token_id, num_soft_tokens, num_turns
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class MemoryCollator:
             The tensors of [`answer_batch`].
             `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
             `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
-            `(batch, encoder_hidden_size)`, `relevant` `(batch,)`: which turn the question is about.
+            `(batch, vector_size)`, `relevant` `(batch,)`: which turn the question is about.
         """
         rngs = [random.Random(f"row {row['index']}") for row in rows]
         written, relevant = zip(*[self._turns(row, rng) for row, rng in zip(rows, rngs, strict=True)], strict=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pref_lstm.modeling.cell_slots import SlotCell
+from pref_lstm.modeling.cell_vector import VectorCell
 from pref_lstm.modeling.outputs import MemoryReadout
 from pref_lstm.modeling.peft_method import PrefMemoryModel
 
@@ -19,7 +20,7 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     * `distill`: KL(teacher || LM with memory), nats per answer token, over the teacher's likeliest tokens.
     * `nll`: next-token loss of the answers.
     * `gate` (vector cells): binary cross-entropy of the relevance gate. That of the cell `slots` has a stage of its
-      own, [`train_retrieval`].
+      own, [`train_retrieval`]; other cells have none.
     """
     memory = tuner.memory
     state = memory.scan(batch["turns"], tuner.embed, batch["turns_mask"])
@@ -40,7 +41,7 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
         "distill": (teacher.exp() * (teacher - student)).sum(-1).mean(),
         "nll": (log_z - logits.gather(1, gold[:, None])).mean(),
     }
-    if not isinstance(cell, SlotCell):
+    if isinstance(cell, VectorCell):
         losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, torch.ones_like(out.gate_logits))
     return losses
 

@@ -12,6 +12,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets, load_from_disk
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .bank import Bank
 from .conversations import bank_conversations
 from .recipe import Recipe
 from .teacher import add_teacher
@@ -19,18 +20,29 @@ from .teacher import add_teacher
 _SHARD = 128
 
 
-def select_conversations(recipe: Recipe, seed: int) -> list[dict[str, Any]]:
-    """Conversations in the bank's order: of each source as many as the recipe says, chosen by the seed."""
-    rows = bank_conversations()
+def select_conversations(bank: Bank, recipe: Recipe, seed: int) -> list[dict[str, Any]]:
+    """
+    Conversations in the bank's order: of each source as many as the recipe says, chosen by the seed.
+
+    Raises:
+        ValueError: if the bank has fewer.
+    """
+    rows = bank_conversations(bank.preferences)
     rng = random.Random(seed)
     chosen: set[int] = set()
     for source, count in recipe.data["conversations"].items():
-        chosen |= set(rng.sample([i for i, row in enumerate(rows) if row["source"] == source], count))
+        there = [i for i, row in enumerate(rows) if row["source"] == source]
+        if count > len(there):
+            raise ValueError(
+                f"The recipe takes {count} conversations of the source '{source}', the bank has {len(there)}. Write a "
+                "smaller count into the recipe, or give a larger bank."
+            )
+        chosen |= set(rng.sample(there, count))
     return [row for i, row in enumerate(rows) if i in chosen]
 
 
 def prepare_conversations(
-    recipe: Recipe, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int
+    recipe: Recipe, bank: Bank, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int
 ) -> Dataset:
     """
     The recipe's conversations with the teacher's outputs, from `folder` where they are there already.
@@ -41,7 +53,7 @@ def prepare_conversations(
     Returns:
         [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
-    rows = select_conversations(recipe, seed)
+    rows = select_conversations(bank, recipe, seed)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
