@@ -27,7 +27,7 @@ from .resolve import load_language_model
 from .turn import Detector, Turn
 from .turn_encoder import TurnEncoder
 
-_FRAME = "\nMy preference:"
+_FRAME = (" (", " Follow this preference.)")
 
 
 class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -76,7 +76,7 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         if config.memory_token_id is None:
             config.memory_token_id = pick_memory_token_id(tokenizer, lm.get_input_embeddings().weight.shape[0])
         if config.frame_token_ids is None and config.cell == "slots":
-            words = tokenizer(_FRAME, add_special_tokens=False)["input_ids"]
+            words = [i for part in _FRAME for i in tokenizer(part, add_special_tokens=False)["input_ids"]]
             if len(words) == config.num_frame_tokens:
                 config.frame_token_ids = words
         # Known only of an LM that came from the Hub.

@@ -363,8 +363,8 @@ def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read):
     memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN)
     memory.cell.reset_parameters(WORDS)
     state, query = stored(memory, to_query, to_first)
-    word = memory.read(state, embed, query).soft_tokens[0, -1]
-    alone = [memory.read(one_slot(state, j), embed, query).soft_tokens[0, -1] for j in range(len(to_query))]
+    word = memory.read(state, embed, query).soft_tokens[0, 1]
+    alone = [memory.read(one_slot(state, j), embed, query).soft_tokens[0, 1] for j in range(len(to_query))]
     torch.testing.assert_close(word, alone[read], **TOLERANCE)
     assert all(not torch.allclose(word, other) for j, other in enumerate(alone) if j != read)
 

@@ -9,7 +9,7 @@ from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.bank import load_bank
-from pref_lstm.training.recipe import load_recipe, recipe_names
+from pref_lstm.training.recipe import Recipe, load_recipe, recipe_names
 from pref_lstm.training.synthesize_conversations import select_conversations
 from pref_lstm.training.train_memory import main
 from refused import refused
@@ -32,9 +32,8 @@ def shrunk(name, folder, **last_stage):
         classifier = PreferenceClassifier.from_encoder(str(folder / "encoder"), encoder, num_pools=2, head_size=4)
         classifier.save_pretrained(folder / "classifier")
         recipe["memory"] |= {"classifier_name_or_path": str(folder / "classifier"), "classifier_vector_size": 48}
-    for part in ("distilled", "openings"):
-        if "data" in recipe:
-            recipe["data"][part] = dict.fromkeys(recipe["data"][part], 6)
+    if "data" in recipe:
+        recipe["data"]["conversations"] = dict.fromkeys(recipe["data"]["conversations"], 6)
     recipe["training" if "training" in recipe else "categories"] |= last_stage
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return options
@@ -145,9 +144,10 @@ def test_a_bank_with_a_line_that_is_none(tmp_path):
 
 
 def test_a_bank_that_is_too_small_for_a_recipe(tmp_path):
+    recipe = Recipe("", {}, data={"conversations": {"first": 7}})
     message = (
         "The recipe takes 7 conversations of the source 'first', the bank has 6. Write a smaller count into the "
         "recipe, or give a larger bank."
     )
     with refused(ValueError, message):
-        select_conversations(load_bank(bank_files(tmp_path)), {"first": 7}, 0)
+        select_conversations(recipe, load_bank(bank_files(tmp_path)), 0)

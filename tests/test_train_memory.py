@@ -35,7 +35,7 @@ def test_the_report_says_what_was_done(tmp_path):
     assert (
         found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
     )
-    assert {"loss", "loss_distill", "loss_opening"} <= found["log"][0].keys()
+    assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
 
 

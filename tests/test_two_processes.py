@@ -44,7 +44,7 @@ def test_two_processes_end_with_one_adapter(tmp_path):
     prompt = {
         "memory": {**recipe["memory"], "cell": "prompt", "num_key_layers": 0},
         # Answers of one length: the mean over a process's tokens then is the mean over all.
-        "data": {"distilled": {"first": 6}, "openings": {}, "epochs": 2, "num_turns": [1]},
+        "data": {"conversations": {"first": 6}, "epochs": 2, "num_turns": [1]},
     }
     steps = {**recipe["training"], "max_steps": 2}
     slots = {"memory": {**recipe["memory"], "cell": "slots"}, "training": steps}

@@ -56,9 +56,9 @@ def training_files(folder, **training):
         "keys": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 4},
         "retrieval": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5},
         "training": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3,
-                     "opening_weight": 0.5, "logging_steps": 2, **training},
+                     "logging_steps": 2, **training},
         "teacher": {"strength": 1.0, "max_answer_tokens": 12},
-        "data": {"distilled": {"first": 6, "opposite": 6}, "openings": {"pair_first": 6}, "epochs": 1,
+        "data": {"conversations": {"first": 6, "opposite": 6, "pair_first": 6}, "epochs": 1,
                  "num_turns": [1, 3]},
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))
