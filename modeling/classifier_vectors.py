@@ -36,5 +36,7 @@ class ClassifierVectors(nn.Module):
 
     def forward(self, passed: EncoderPass) -> torch.Tensor:
         """The vectors `(batch, vector_size)`, float32."""
-        vectors = self.classifier.represent(passed.hidden_states, passed.attention_mask, passed.token_type_ids)
+        vectors: torch.Tensor = self.classifier.represent(
+            passed.hidden_states, passed.attention_mask, passed.token_type_ids
+        )
         return vectors.float()

@@ -144,10 +144,10 @@ def test_a_bank_with_a_line_that_is_none(tmp_path):
 
 
 def test_a_bank_that_is_too_small_for_a_recipe(tmp_path):
+    recipe = Recipe("", {}, data={"conversations": {"first": 7}})
     message = (
         "The recipe takes 7 conversations of the source 'first', the bank has 6. Write a smaller count into the "
         "recipe, or give a larger bank."
     )
     with refused(ValueError, message):
-        recipe = Recipe("", {}, data={"conversations": {"first": 7}})
-        select_conversations(load_bank(bank_files(tmp_path)), recipe, 0)
+        select_conversations(recipe, load_bank(bank_files(tmp_path)), 0)

@@ -32,8 +32,9 @@ def test_the_report_says_what_was_done(tmp_path):
     report = tmp_path / "r.json"
     assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
-    assert found["steps"] == 4 and found["conversations"] == 18
-    assert found["bank"] == bank_fingerprint(bank_files(tmp_path))
+    assert (
+        found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
+    )
     assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
 

@@ -47,7 +47,7 @@ def _conversations(argv: Sequence[str]) -> int:
     parser.add_argument("--recipe", default="default", help=f"a JSON file or one of {recipe_names()}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    rows = select_conversations(load_bank(), load_recipe(options.recipe), options.seed)
+    rows = select_conversations(load_recipe(options.recipe), load_bank(), options.seed)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_list(rows).to_json(options.output, force_ascii=False)
     sources = Counter(row["source"] for row in rows)

@@ -20,7 +20,7 @@ from .teacher import add_teacher
 _SHARD = 128
 
 
-def select_conversations(bank: Bank, recipe: Recipe, seed: int) -> list[dict[str, Any]]:
+def select_conversations(recipe: Recipe, bank: Bank, seed: int) -> list[dict[str, Any]]:
     """
     Conversations in the bank's order: of each source as many as the recipe says, chosen by the seed.
 
@@ -53,7 +53,7 @@ def prepare_conversations(
     Returns:
         [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
-    rows = select_conversations(bank, recipe, seed)
+    rows = select_conversations(recipe, bank, seed)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
