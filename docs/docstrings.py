@@ -1,4 +1,4 @@
-"""The sources' docstrings, in the grammar of transformers, as mkdocstrings reads them: types bare, references linked."""
+"""Docstrings in the grammar of transformers, as mkdocstrings reads them: types bare, references linked."""
 
 from __future__ import annotations
 
