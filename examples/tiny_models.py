@@ -35,6 +35,6 @@ def tiny_training(folder: Path) -> tuple[list[str], dict[str, dict[str, object]]
                    "encoder_name_or_path": str(folder / "encoder"), "encoder_hidden_size": ENCODER_WIDTH},
         "training": {"max_steps": 3, "per_device_train_batch_size": 2, "logging_steps": 1},
         "teacher": {"max_answer_tokens": 12},
-        "data": {"distilled": {"first": 6}, "openings": {"pair_first": 6}},
+        "data": {"conversations": {"first": 6}},
     }  # fmt: skip
     return ["--lm", str(folder / "lm"), "--oasst", str(write_oasst(folder / "oasst.jsonl")), "--use-cpu"], changes

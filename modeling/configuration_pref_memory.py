@@ -49,8 +49,9 @@ class PrefMemoryConfig(PeftConfig):
         num_key_heads (`int`, defaults to 12): Attention heads of these layers, as the encoder has.
         memory_size (`int`, defaults to 512): Width of the state of the vector cells (`pref_lstm`, `lstm`).
         num_slots (`int`, defaults to 256): Slots of the bank (`slots`); the oldest gives way when all are full.
-        num_frame_tokens (`int`, defaults to 4): How many of the soft tokens are learned and the same for all users
-            (`slots`); the other `num_soft_tokens - num_frame_tokens` carry a slot's words.
+        num_frame_tokens (`int`, defaults to 5): How many of the soft tokens are learned and the same for all users
+            (`slots`), the first before a slot's words and the others after them; the other `num_soft_tokens -
+            num_frame_tokens` carry the words.
         frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
         transform_rank (`int`, defaults to 256): Width of the residual transform of a slot's words (`slots`).
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
@@ -78,7 +79,7 @@ class PrefMemoryConfig(PeftConfig):
     num_key_heads: int = field(default=12)
     memory_size: int = field(default=512)
     num_slots: int = field(default=NUM_SLOTS)
-    num_frame_tokens: int = field(default=4)
+    num_frame_tokens: int = field(default=5)
     frame_token_ids: list[int] | None = field(default=None)
     transform_rank: int = field(default=256)
     relation_size: int = field(default=128)

@@ -19,15 +19,19 @@ def default_classifier_path() -> str:
     return str(files("pref_lstm") / "default_classifier")
 
 
-def load_detector(name: str | None = None) -> ClassifierDetector | HeuristicDetector:
+def load_detector(
+    name: str | None = None, revision: str | None = None, token: str | bool | None = None
+) -> ClassifierDetector | HeuristicDetector:
     """
     The detector called `name`.
 
     Args:
         name (`str`, *optional*): A classifier's folder or hub id, or `"heuristic"`. Left out: the shipped default.
+        revision (`str`, *optional*): Of the classifier's repository.
+        token (`str` or `bool`, *optional*): For a private repository; by default the one that is logged in.
     """
     if name == HEURISTIC:
         return HeuristicDetector()
-    model = PreferenceClassifier.from_pretrained(name or default_classifier_path())
+    model = PreferenceClassifier.from_pretrained(name or default_classifier_path(), revision=revision, token=token)
     tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(model.config.encoder_name_or_path))
     return ClassifierDetector(model, tokenizer)

@@ -153,13 +153,14 @@ def _read_slots(
     if filled:
         acts = acts * row["strengths"][chosen]
 
-    tokens = list(cell.frame)
+    tokens = list(cell.frame[:1])
     for place in range(cell.config.slot_length):
         weight = row["token_weights"][chosen, place]
         word = embed(row["token_ids"][chosen, place].long()) * weight if weight > 0 else cell.blank
         length = word.norm()
         word = word + length * cell.up(F.gelu(cell.down(word / length * cell.hidden_size**0.5)))
         tokens.append((word + cell.position[place]) * acts)
+    tokens += list(cell.frame[1:])
     return torch.stack(tokens), gate, scores, weights
 
 

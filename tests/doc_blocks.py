@@ -60,16 +60,16 @@ def run_command(words: list[str]) -> None:
 def tiny_world(folder: Path, monkeypatch) -> None:
     """Make `folder` the current one, with the files that pages name, and let every default be a tiny model."""
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
     adapter = write_adapter(folder / "models")
     write_prefeval(folder / "prefeval")
     write_oasst(folder / "en-validation.jsonl")
     (folder / "training").symlink_to(ROOT / "training")
     places = {DEFAULT_LM: str(folder / "models" / "lm"), DEFAULT_ENCODER: str(folder / "models" / "encoder")}
-    monkeypatch.setattr(
-        "pref_lstm.modeling.resolve.resolve_model", lambda name: places.get(name) or resolve_model(name)
-    )
+    monkeypatch.setattr(resolve, "resolve_model", lambda name: places.get(name) or resolve_model(name))
     monkeypatch.setattr("pref_lstm.modeling.defaults.ADAPTER_FOLDER", str(adapter))
-    monkeypatch.setattr("pref_lstm.modeling.defaults.load_detector", KeywordDetector)
+    for module in ("defaults", "modeling_pref_lstm"):
+        monkeypatch.setattr(f"pref_lstm.modeling.{module}.load_detector", KeywordDetector)
     monkeypatch.setattr("pref_lstm.training.train_memory.load_recipe", _tiny_recipe)
     monkeypatch.setattr(sys, "stdin", io.StringIO("I love green tea.\n/memory\n/why\n/quit\n"))
 
@@ -79,5 +79,5 @@ def _tiny_recipe(name: str) -> Recipe:
     parts["memory"] |= {"cell": "pref_lstm", "num_key_layers": 0, "num_soft_tokens": 6, "memory_size": 12,
                         "encoder_hidden_size": ENCODER_WIDTH}  # fmt: skip
     parts["training"] |= {"max_steps": 2, "per_device_train_batch_size": 2}
-    parts["data"] |= {"distilled": {"first": 4}, "openings": {"pair_first": 4}}
+    parts["data"] |= {"conversations": {"first": 4}}
     return Recipe(**parts)

@@ -237,7 +237,11 @@ def test_a_folder_that_is_no_adapter(folder, file):
 
 
 def test_a_folder_that_is_absent(tmp_path):
-    with refused(ValueError, f"Can't find 'adapter_config.json' at '{tmp_path / 'none'}'"):
+    message = (
+        f"Expected a folder or a hub id of an adapter, got '{tmp_path / 'none'}': there is no such folder, and the Hub "
+        "shows no such repository. Check the name; if it is private, log in with `hf auth login`."
+    )
+    with refused(FileNotFoundError, message):
         load(tmp_path / "none")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +54,16 @@ def test_evaluate_on_own_questions(run, tmp_path):
     out = run(4, "--output-dir", "run")
     assert "1 stored: recovery" in out and "2 stored: recovery" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"figures.json", "plot.png", "questions"}
+
+
+def test_publish_to_a_hub_of_its_own(tmp_path):
+    """In a process of its own: the address of a Hub is read once, on import."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    command = [sys.executable, "-W", "ignore", str(EXAMPLES / "05_publish.py"), "--tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "library_name:" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("with the detector of tester/memory-classifier")
 
 
 def test_plain_generate_and_a_loop_by_hand(run):

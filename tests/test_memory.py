@@ -296,3 +296,51 @@ def test_turns_that_are_far_apart_neither_repeat_nor_reverse_each_other():
     memory.cell.config.relation_threshold = 0.999
     far = memory.scan(turns, embed, mask)
     assert int((far["strengths"] > 0).sum()) == 5
+
+
+def stored(memory, cosines_to_query, cosines_to_first):
+    """A state whose slots were written in order, with the given cosines, and the query."""
+    state = memory.initial_state(1)
+    keys = torch.zeros(1, memory.config.num_slots, ENCODER_WIDTH)
+    query = torch.eye(ENCODER_WIDTH)[:1]
+    first = torch.eye(ENCODER_WIDTH)[0] * cosines_to_query[0]
+    first[1] = (1 - cosines_to_query[0] ** 2) ** 0.5
+    for j, (to_query, to_first) in enumerate(zip(cosines_to_query, cosines_to_first, strict=True)):
+        keys[0, j, 0] = to_query
+        keys[0, j, 1] = (to_first - to_query * first[0]) / first[1]
+        keys[0, j, 2 + j] = (1 - keys[0, j].square().sum()).clamp_min(0) ** 0.5
+    n = len(cosines_to_query)
+    tensors = dict(state.tensors)
+    tensors["keys"] = keys
+    tensors["strengths"][0, :n] = 1
+    tensors["times"][0, :n] = torch.arange(1, n + 1)
+    tensors["token_ids"][0, :n] = torch.arange(8, 8 + n)[:, None].int()
+    tensors["token_weights"][0, :n] = 1
+    tensors["writes"] = torch.tensor([n])
+    return MemoryState(state.cell, tensors), query
+
+
+@pytest.mark.parametrize(
+    ("to_query", "to_first", "read"),
+    [
+        ((0.8, 0.75), (1.0, 0.9), 1),  # on the same matter, said later
+        ((0.8, 0.85), (1.0, 0.9), 1),  # the best one is the latest already
+        ((0.8, 0.75), (1.0, 0.61), 0),  # another matter
+        ((0.8, 0.6), (1.0, 0.9), 0),  # the same matter, but the question is about the other
+        ((0.8, 0.78, 0.76), (1.0, 0.95, 0.9), 2),  # the latest of three
+    ],
+)
+def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read):
+    memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN)
+    memory.cell.reset_parameters(WORDS)
+    state, query = stored(memory, to_query, to_first)
+    word = memory.read(state, embed, query).soft_tokens[0, 1]
+    alone = [memory.read(one_slot(state, j), embed, query).soft_tokens[0, 1] for j in range(len(to_query))]
+    torch.testing.assert_close(word, alone[read], **TOLERANCE)
+    assert all(not torch.allclose(word, other) for j, other in enumerate(alone) if j != read)
+
+
+def one_slot(state, j):
+    strengths = torch.zeros_like(state["strengths"])
+    strengths[0, j] = 1
+    return MemoryState(state.cell, {**state.tensors, "strengths": strengths})

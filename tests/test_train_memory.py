@@ -8,14 +8,9 @@ import torch
 from pref_lstm.training import bank
 from pref_lstm.training.train_memory import main
 from safetensors.torch import load_file
-from tiny_bank import training_files, use_tiny_bank
+from tiny_bank import training_files
 
-
-@pytest.fixture(autouse=True)
-def _bank(monkeypatch):
-    use_tiny_bank(monkeypatch)
-    yield
-    bank.load_bank.cache_clear()
+pytestmark = pytest.mark.usefixtures("tiny_bank")
 
 
 def weights(folder):
@@ -41,7 +36,7 @@ def test_the_report_says_what_was_done(tmp_path):
     assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank.bank_fingerprint()
-    assert {"loss", "loss_distill", "loss_opening"} <= found["log"][0].keys()
+    assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
 
 

@@ -2,7 +2,6 @@
 
 import json
 
-from pref_lstm.training import bank
 from tiny import ENCODER_WIDTH, make_encoder, make_lm, make_tokenizer
 
 TOPICS = ("tea", "cats", "trains", "rain", "books", "bread")
@@ -31,10 +30,9 @@ def bank_rows():
     return {"bank.jsonl": [*first, *topics], "bank_pairs.jsonl": second}
 
 
-def use_tiny_bank(monkeypatch):
-    files = {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
-    monkeypatch.setattr(bank, "_read", files.__getitem__)
-    bank.load_bank.cache_clear()
+def bank_files():
+    """The bank's files as bytes, by name."""
+    return {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
 
 
 def training_files(folder, **training):
@@ -55,9 +53,9 @@ def training_files(folder, **training):
         "keys": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 4},
         "retrieval": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5},
         "training": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3,
-                     "opening_weight": 0.5, "logging_steps": 2, **training},
+                     "logging_steps": 2, **training},
         "teacher": {"strength": 1.0, "max_answer_tokens": 12},
-        "data": {"distilled": {"first": 6, "opposite": 6}, "openings": {"pair_first": 6}, "epochs": 1,
+        "data": {"conversations": {"first": 6, "opposite": 6, "pair_first": 6}, "epochs": 1,
                  "num_turns": [1, 3]},
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))

@@ -16,8 +16,7 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
 
     Args:
         distill_weight (`float`): Weight of the KL from the teacher, nats per answer token.
-        opening_weight (`float`): Weight of next-token loss on the answers' openings.
-        nll_weight (`float`): Weight of next-token loss on the whole answers.
+        nll_weight (`float`): Weight of next-token loss on the answers.
         gate_weight (`float`): Weight of knowing whether what is stored is relevant (vector cells).
     """
 
@@ -33,7 +32,6 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
     remove_unused_columns: bool = field(default=False)
     label_names: list[str] | None = field(default_factory=lambda: ["answer_ids"])
     distill_weight: float = field(default=1.0)
-    opening_weight: float = field(default=0.0)
     nll_weight: float = field(default=0.0)
     gate_weight: float = field(default=1.0)
 

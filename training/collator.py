@@ -14,12 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from .answer_batch import answer_batch
 from .bank import load_bank
-from .teacher import TOP_K, opening_length
+from .teacher import TOP_K
 
 
 class MemoryCollator:
     """
-    Collates rows of [`prepare_conversations`] into a batch of [`memory_objective`].
+    Collates rows of [`add_teacher`] into a batch of [`memory_objective`].
 
     Everything random is drawn from the row's `index`, so a resumed run sees what an uninterrupted one does.
 
@@ -49,8 +49,7 @@ class MemoryCollator:
 
         Returns:
             The tensors of [`answer_batch`].
-            `opening`, `distilled` `(answer tokens,)`, bool: in the answer's opening; with a teacher's distribution.
-            `teacher_ids`, `teacher_logits` `(distilled tokens, TOP_K)`.
+            `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
             `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
             `(batch, encoder_hidden_size)`, `relevant` `(batch,)`: which turn the question is about.
         """
@@ -63,8 +62,6 @@ class MemoryCollator:
             **answer_batch(self.tokenizer, questions, answers, self.memory_token_id, self.num_soft_tokens),
             "teacher_ids": torch.cat([torch.tensor(r["teacher_ids"]).view(-1, TOP_K) for r in rows]).long(),
             "teacher_logits": torch.cat([torch.tensor(r["teacher_logits"]).view(-1, TOP_K) for r in rows]).float(),
-            "opening": torch.cat([torch.arange(len(a)) < opening_length(self.tokenizer, a) for a in answers]),
-            "distilled": torch.cat([torch.full((len(r["answer_ids"]),), len(r["teacher_ids"]) > 0) for r in rows]),
             "turns": turns,
             "turns_mask": mask,
             "query": self.encoder.encode_query(questions),

@@ -22,9 +22,8 @@ class Recipe:
         memory (`dict`): Arguments of [`PrefMemoryConfig`].
         training (`dict`): Arguments of [`MemoryTrainingArguments`].
         teacher (`dict`): `strength` (guidance beyond reading) and `max_answer_tokens`.
-        data (`dict`): `distilled` and `openings` (how many conversations of each source of [`bank_conversations`] are
-            distilled whole, and of how many more only the answer's opening is learnt), `epochs`, `num_turns` (how many
-            turns are written before the question; one of them is drawn per conversation).
+        data (`dict`): `conversations` (how many of each source of [`bank_conversations`]), `epochs`, `num_turns` (how
+            many turns are written before the question; one of them is drawn per conversation).
         keys (`dict`): Arguments of [`KeyTrainingArguments`]; read where the memory has key layers.
         retrieval (`dict`): Arguments of [`RetrievalTrainingArguments`]; read where the cell is `slots`.
     """

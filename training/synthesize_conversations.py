@@ -14,17 +14,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .conversations import bank_conversations
 from .recipe import Recipe
-from .teacher import add_teacher, answer_ids, opening_length
+from .teacher import add_teacher
 
 _SHARD = 128
 
 
-def select_conversations(counts: dict[str, int], seed: int) -> list[dict[str, Any]]:
-    """Conversations in the bank's order: of each source as many as `counts` says, chosen by the seed."""
+def select_conversations(recipe: Recipe, seed: int) -> list[dict[str, Any]]:
+    """Conversations in the bank's order: of each source as many as the recipe says, chosen by the seed."""
     rows = bank_conversations()
     rng = random.Random(seed)
     chosen: set[int] = set()
-    for source, count in counts.items():
+    for source, count in recipe.data["conversations"].items():
         chosen |= set(rng.sample([i for i, row in enumerate(rows) if row["source"] == source], count))
     return [row for i, row in enumerate(rows) if i in chosen]
 
@@ -39,11 +39,9 @@ def prepare_conversations(
     has grown keeps the parts that stayed the same.
 
     Returns:
-        [`~datasets.Dataset`] with the columns of [`add_teacher`]; those of the teacher are empty for conversations of
-        which only the opening is learnt, and `answer_ids` hold just that.
+        [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
-    openings = Dataset.from_list(select_conversations(recipe.data["openings"], seed))
-    rows = select_conversations(recipe.data["distilled"], seed)
+    rows = select_conversations(recipe, seed)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
@@ -56,13 +54,7 @@ def prepare_conversations(
             dataset.save_to_disk(scratch)
             scratch.rename(part)
         parts.append(load_from_disk(part))
-    distilled = concatenate_datasets(parts)
-
-    def add_opening(row: dict[str, Any]) -> dict[str, Any]:
-        ids = answer_ids(tokenizer, row["answer"], recipe.teacher["max_answer_tokens"])
-        return {"answer_ids": ids[: opening_length(tokenizer, ids)], "teacher_ids": [], "teacher_logits": []}
-
-    return concatenate_datasets([distilled, openings.map(add_opening, features=distilled.features)])
+    return concatenate_datasets(parts)
 
 
 def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, concatenate_datasets
+from pref_lstm.hub_cards import CardCallback, CardFacts, GivenFacts, write_card
 from pref_lstm.modeling.cell_slots import SlotCell
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.resolve import DEFAULT_LM, load_language_model
@@ -27,6 +28,7 @@ from transformers import set_seed
 from .arguments import KeyTrainingArguments, MemoryTrainingArguments, RetrievalTrainingArguments
 from .bank import bank_fingerprint
 from .collator import MemoryCollator
+from .data_sources import BANK, OASST1
 from .oasst import load_oasst_prompts
 from .recipe import load_recipe, recipe_names
 from .resume import train_from_last
@@ -57,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, and save the adapter to `OUTPUT_DIR/adapter`."""
+    """Train, and save the adapter with its card to `OUTPUT_DIR/adapter`."""
     recipe = load_recipe(options.recipe)
     arguments = MemoryTrainingArguments(
         str(options.output_dir),
@@ -95,11 +97,13 @@ def run(options: argparse.Namespace) -> int:
         config.num_soft_tokens,
         recipe.data["num_turns"],
     )
+    facts = CardFacts(GivenFacts(languages=["en"], data=[BANK, OASST1]))
     trainer = MemoryTrainer(
         model=model.language_model,
         args=arguments,
         train_dataset=repeated(dataset, recipe.data["epochs"]),
         data_collator=collator,
+        callbacks=[CardCallback(facts)],
     )
     seconds["answers"] = train_from_last(trainer)["train_runtime"]
     report: dict[str, Any] = {
@@ -116,12 +120,15 @@ def run(options: argparse.Namespace) -> int:
         "log": [row for row in trainer.state.log_history if "loss" in row],
     }
     if arguments.process_index == 0:
-        model.save_pretrained(options.output_dir / "adapter")
+        adapter = options.output_dir / "adapter"
+        model.save_pretrained(adapter)
+        write_card("adapter", adapter, facts)
+        facts.save(adapter)
         text = json.dumps(report, indent=2)
         (options.output_dir / "training.json").write_text(text + "\n")
         if options.json:
             options.json.write_text(text + "\n")
-        print(f"saved '{options.output_dir / 'adapter'}' after {report['train_seconds']} s of training")
+        print(f"saved '{adapter}' after {report['train_seconds']} s of training")
     return 0
 
 
