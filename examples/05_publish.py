@@ -5,7 +5,7 @@ Publish an adapter and its classifier: two private repositories on the Hub that 
     python examples/05_publish.py me/pref-lstm-mine --adapter runs/mine/adapter --push
 
 It prints the files that would be sent, and the adapter's card, whose lines were run. Only with `--push` anything is
-sent; then it loads the pair from the Hub again. Users' memories and tokens are refused. `--tiny` starts a Hub of its own.
+sent; then it loads the pair from the Hub again. Users' memories and tokens are refused. `--tiny` has its own Hub.
 """
 
 from __future__ import annotations

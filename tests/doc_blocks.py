@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pref_lstm.modeling import resolve
 from pref_lstm.modeling.resolve import DEFAULT_ENCODER, DEFAULT_LM, resolve_model
+from pref_lstm.training import benchmark_run
 from pref_lstm.training.recipe import Recipe, load_recipe
 from prefeval_folder import write_adapter, write_oasst, write_prefeval
 from tiny import ENCODER_WIDTH, KeywordDetector
@@ -71,6 +72,9 @@ def tiny_world(folder: Path, monkeypatch) -> None:
     for module in ("defaults", "modeling_pref_lstm"):
         monkeypatch.setattr(f"pref_lstm.modeling.{module}.load_detector", KeywordDetector)
     monkeypatch.setattr("pref_lstm.training.train_memory.load_recipe", _tiny_recipe)
+    monkeypatch.setattr(benchmark_run, "COUNTS", (1, 10))
+    for name in ("WRITE_ROUNDS", "FIRST_TOKEN_ROUNDS", "BATCH_ROUNDS", "TRAINING_ROUNDS"):
+        monkeypatch.setattr(benchmark_run, name, 3)
     monkeypatch.setattr(sys, "stdin", io.StringIO("I love green tea.\n/memory\n/why\n/quit\n"))
 
 
