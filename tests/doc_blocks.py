@@ -20,7 +20,7 @@ from tiny import ENCODER_WIDTH, KeywordDetector
 from pref_lstm.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-_BLOCK = re.compile(r"^(?:<!-- not run: (.+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Block:
 
 def blocks(page: Path, *languages: str) -> list[Block]:
     """The page's blocks of these languages, in order."""
-    found = [Block(kind, text, reason) for reason, kind, text in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+    found = [
+        Block(kind, text, reason or None) for reason, kind, text in _BLOCK.findall(page.read_text(encoding="utf-8"))
+    ]
     return [block for block in found if block.language in languages]
 
 
