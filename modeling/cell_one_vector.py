@@ -40,7 +40,7 @@ class OneVectorCell(MemoryCell):
             # Tokens start as long as words: far shorter ones are drowned by the words around them.
             scale = words.norm(dim=-1).mean() / self._project(some).norm(dim=-1).mean()
             for parameter in self.second.parameters():
-                parameter *= scale
+                parameter.mul_(scale)
 
     def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
         shape = (batch_size, self.config.num_slots)

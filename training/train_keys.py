@@ -131,7 +131,8 @@ def train_keys(
     mine = [p for p in preferences if is_key_topic(p.topic)]
     collator = KeyCollator(encoder, mine, {t.topic: t.questions for t in topics}, unrelated)
     order = list(range(len(mine)))
-    rows, rng = [], random.Random(arguments.seed)
+    rows: list[int] = []
+    rng = random.Random(arguments.seed)
     while len(rows) < arguments.max_steps * arguments.train_batch_size:
         rows += rng.sample(order, len(order))
     dataset = Dataset.from_dict({"preference": rows, "index": list(range(len(rows)))})
