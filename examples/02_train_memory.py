@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 
 import torch
 from pref_lstm.modeling import build_prompt
-from pref_lstm.training.recipe import load_recipe
 from pref_lstm.training.train_memory import main as train_memory
 
 from pref_lstm import PrefLSTMForCausalLM, Turn
@@ -34,20 +33,16 @@ def main() -> None:
     options.output_dir.mkdir(parents=True, exist_ok=True)
 
     # 1. A recipe is all that a run depends on beside the data and the seed. Start from the shipped one.
-    recipe = asdict(load_recipe("default"))
-    changes = {
-        "memory": {"num_soft_tokens": 16},  # how many tokens the LM reads per answer
-        "training": {"learning_rate": 6e-4, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},
-    }
+    recipe = json.loads((files("pref_lstm.training") / "recipe_default.json").read_text(encoding="utf-8"))
+    recipe["memory"] |= {"num_soft_tokens": 16}  # how many tokens the LM reads per answer
+    recipe["training"] |= {"learning_rate": 6e-4, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
     arguments = ["--lm", options.lm, "--oasst", str(options.oasst)]
     if options.tiny:
         from tiny_models import tiny_training
 
-        arguments, changes = tiny_training(options.output_dir / "tiny")
+        arguments, recipe = tiny_training(options.output_dir / "tiny")
     elif options.oasst is None:
         parser.error("--oasst is needed")
-    for part, values in changes.items():
-        recipe[part] |= values
     path = options.output_dir / "recipe.json"
     path.write_text(json.dumps(recipe, indent=2))
 

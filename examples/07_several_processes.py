@@ -16,10 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
-
-from pref_lstm.training.recipe import load_recipe
 
 DDP_CPU = Path(__file__).with_name("accelerate_ddp_cpu.yaml")
 
@@ -35,10 +32,7 @@ def main() -> None:
             from tiny_models import tiny_training
 
             # Written before the launch: all processes read the same files.
-            options.arguments, changes = tiny_training(Path(name))
-            recipe = asdict(load_recipe("default"))
-            for part, values in changes.items():
-                recipe[part] |= values
+            options.arguments, recipe = tiny_training(Path(name))
             (Path(name) / "recipe.json").write_text(json.dumps(recipe))
             options.arguments += ["--recipe", f"{name}/recipe.json", "--output-dir", f"{name}/run"]
 

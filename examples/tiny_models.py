@@ -27,14 +27,15 @@ def tiny_pair(folder: Path) -> tuple[PrefLSTMForCausalLM, Detector]:
     return PrefLSTMForCausalLM.from_pretrained(tiny_adapter(folder)), KeywordDetector()
 
 
-def tiny_training(folder: Path) -> tuple[list[str], dict[str, dict[str, object]]]:
-    """Options of `pref-lstm train-memory`, and what to change in a recipe: three steps of the paper's cell."""
+def tiny_training(folder: Path) -> tuple[list[str], dict[str, object]]:
+    """Options of `pref-lstm train-memory`, and a recipe: three steps of the paper's cell."""
     tiny_adapter(folder)
-    changes: dict[str, dict[str, object]] = {
-        "memory": {"cell": "pref_lstm", "num_key_layers": 0, "num_soft_tokens": 6, "memory_size": 12,
+    recipe = {
+        "description": "three steps on tiny models",
+        "memory": {"cell": "pref_lstm", "num_soft_tokens": 6, "memory_size": 12,
                    "encoder_name_or_path": str(folder / "encoder"), "encoder_hidden_size": ENCODER_WIDTH},
         "training": {"max_steps": 3, "per_device_train_batch_size": 2, "logging_steps": 1},
-        "teacher": {"max_answer_tokens": 12},
-        "data": {"conversations": {"first": 6}},
+        "teacher": {"strength": 1.0, "max_answer_tokens": 12},
+        "data": {"conversations": {"first": 6}, "epochs": 1, "num_turns": [1, 2]},
     }  # fmt: skip
-    return ["--lm", str(folder / "lm"), "--oasst", str(write_oasst(folder / "oasst.jsonl")), "--use-cpu"], changes
+    return ["--lm", str(folder / "lm"), "--oasst", str(write_oasst(folder / "oasst.jsonl")), "--use-cpu"], recipe
