@@ -36,9 +36,10 @@ class OneVectorCell(MemoryCell):
         self.first.reset_parameters()
         self.second.reset_parameters()
         with torch.no_grad():
-            some = F.normalize(torch.randn(256, self.config.vector_size), dim=-1)
+            device = self.first.weight.device  # "meta" where weights are loaded afterwards
+            some = F.normalize(torch.randn(256, self.config.vector_size, device=device), dim=-1)
             # Tokens start as long as words: far shorter ones are drowned by the words around them.
-            scale = words.norm(dim=-1).mean() / self._project(some).norm(dim=-1).mean()
+            scale = words.norm(dim=-1).mean().to(device) / self._project(some).norm(dim=-1).mean()
             for parameter in self.second.parameters():
                 parameter.mul_(scale)
 

@@ -20,7 +20,7 @@ from .retrieval_sampler import RetrievalSampler
 # What this stage trains of the cell; the answers' stage trains the rest.
 HEADS = ("gate", "gate_threshold", "log_temperature", "relation_projection", "relation_head")
 
-# Weight of rows where a stored turn matters: at 1 the gate stays shut for one question in twenty that is about one.
+# Weight of rows where a stored turn matters: more, and the gate opens for them more often, and for others as well.
 _OPEN = 2.5
 
 
