@@ -36,11 +36,11 @@ class OneVectorCell(MemoryCell):
         self.first.reset_parameters()
         self.second.reset_parameters()
         with torch.no_grad():
-            some = F.normalize(torch.randn(256, self.config.vector_size), dim=-1)
+            some = F.normalize(torch.randn(256, self.config.vector_size, device=self.first.weight.device), dim=-1)
             # Tokens start as long as words: far shorter ones are drowned by the words around them.
             scale = words.norm(dim=-1).mean() / self._project(some).norm(dim=-1).mean()
             for parameter in self.second.parameters():
-                parameter *= scale
+                parameter.mul_(scale)
 
     def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
         shape = (batch_size, self.config.num_slots)
