@@ -52,7 +52,7 @@ CSS = """
 """
 # Fonts of the visitor's own machine: the default ones would be fetched.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-CHAT = {"height": 360, "buttons": [], "render_markdown": False}  # what is said is text
+CHAT = {"height": 360, "buttons": [], "render_markdown": False}
 MODEL = {"concurrency_limit": 1, "concurrency_id": "model"}  # one at a time, as tokenizers ask for
 
 
@@ -102,7 +102,7 @@ class App:
             chat.append({"role": "assistant", "content": "…"})
             yield without, with_memory, note
             for piece in _pieces(session.answer, text):
-                chat[-1]["content"] = piece
+                chat[-1]["content"] = _as_text(piece)
                 yield without, with_memory, note
 
     def stored(self, talk: Conversation) -> list[StoredView]:
@@ -117,8 +117,13 @@ class App:
 
 
 def _shown(session: ChatSession, text: str) -> list[dict[str, str]]:
-    said = [{"role": message.role, "content": message.content} for message in session.messages]
-    return [*said, {"role": "user", "content": text}]
+    said = [(message.role, message.content) for message in session.messages]
+    return [{"role": role, "content": _as_text(content)} for role, content in [*said, ("user", text)]]
+
+
+def _as_text(content: str) -> str:
+    """Gradio keeps tags even where it renders no Markdown: an image in a message would be fetched."""
+    return html.escape(content, quote=False)
 
 
 def _pieces(answer: Callable[..., Any], text: str) -> Iterator[str]:
@@ -153,7 +158,7 @@ def build(app: App) -> gr.Blocks:
     """The page."""
     config = app.model.memory_config
     with gr.Blocks(title="Pref-LSTM", analytics_enabled=False) as page:
-        visit, talk, version = gr.State(), gr.State(), gr.State(0)
+        visit, talk, message, version = gr.State(), gr.State(), gr.State(), gr.State(0)
         gr.Markdown(
             f"## A memory for a frozen LM\n{config.base_model_name_or_path} answers twice: as it is, and reading "
             f"{config.num_soft_tokens} soft tokens from the memory of what this user likes."
@@ -215,7 +220,9 @@ def build(app: App) -> gr.Blocks:
                     button.click(partial(forget, view.id), [talk, visit, user, version], shown, **MODEL)
 
         page.load(enter, [user, version], [visit, *shown], **MODEL)
-        said.submit(say, [said, talk, version], shown, **MODEL).then(lambda: "", None, said)
+        # The box is free for the next message while this one is answered.
+        sent = said.submit(lambda text: (text, ""), said, [message, said])
+        sent.then(say, [message, talk, version], shown, **MODEL)
         gr.on([user.change, anew.click], restart, [visit, user, version], shown, **MODEL)
         erase.click(forget_all, [talk, visit, user, version], shown, **MODEL)
         page.unload(leave)

@@ -59,7 +59,7 @@ class PrefMemoryConfig(PeftConfig):
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
             reverse the other (`slots`).
-        matter_threshold (`float`, defaults to 0.6): Least cosine of two stored turns' vectors for them to be on the
+        matter_threshold (`float`, defaults to 0.8): Least cosine of two stored turns' vectors for them to be on the
             same matter: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.15): How far such a turn's cosine with the query may be below the
             best one's.
@@ -89,7 +89,7 @@ class PrefMemoryConfig(PeftConfig):
     transform_rank: int = field(default=256)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
-    matter_threshold: float = field(default=0.6)
+    matter_threshold: float = field(default=0.8)
     matter_margin: float = field(default=0.15)
     classifier_vector_size: int = field(default=0)
     classifier_name_or_path: str | None = field(default=None)

@@ -37,13 +37,13 @@ def app(module, tmp_path):
         yield module.App(model, KeywordDetector(), store, False, 4)
 
 
-def test_a_message_is_answered_twice_and_stored_once(app):
+def test_a_message_is_answered_twice_and_stored_once(module, app):
     talk = app.start("v1", "Ada")
     *_, (without, with_memory, note) = app.say("I love green tea", talk)
     assert note == "**stored** (keyword) · **turn 1 acts on the answer**"
     for chat, session in ((without, talk.without), (with_memory, talk.with_memory)):
         assert [message["role"] for message in chat] == ["user", "assistant"]
-        assert chat[1]["content"] == session.messages[1].content
+        assert chat[1]["content"] == module._as_text(session.messages[1].content)
     assert talk.without.messages[0].readout is None
     assert talk.with_memory.messages[0].readout is not None
     assert [(view.id, view.said, view.slot) for view in app.stored(talk)] == [(1, "I love green tea", 0)]
@@ -93,7 +93,9 @@ def test_shared_users_are_those_of_the_store_and_stay(app):
 
 def test_what_a_user_says_is_shown_as_text(module, app):
     talk = app.start("v1", "Ada")
-    list(app.say("I love <img src=x onerror=alert(1)>", talk))
+    *_, (without, with_memory, _) = app.say("I love <img src=x onerror=alert(1)>", talk)
+    for chat in (without, with_memory):
+        assert chat[0]["content"] == "I love &lt;img src=x onerror=alert(1)&gt;"
     shown = module._describe(app.stored(talk)[0])
     assert "<img" not in shown and "&lt;img" in shown
     assert "slot 0 · strength 1.00 · holds" in shown

@@ -44,7 +44,7 @@ class CategoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
     checkpoint kept every 50 steps, no columns removed.
     """
 
-    learning_rate: float = field(default=1e-3)
+    learning_rate: float = field(default=1e-2)
     num_train_epochs: float = field(default=10.0)
     per_device_train_batch_size: int = field(default=8)
     logging_steps: float = field(default=10)
@@ -76,11 +76,11 @@ class KeyTrainingArguments(TrainingArguments):  # type: ignore[misc]
 class RetrievalTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the stage of gate and relation head. Defaults that differ from `TrainingArguments`: `learning_rate`
-    1e-3, `lr_scheduler_type` cosine, `weight_decay` 0.01, one batch of [`RetrievalSampler`] per step, logging every 50
+    1e-2, `lr_scheduler_type` cosine, `weight_decay` 0.01, one batch of [`RetrievalSampler`] per step, logging every 50
     steps, the last checkpoint kept every 100 steps, no columns removed.
     """
 
-    learning_rate: float = field(default=1e-3)
+    learning_rate: float = field(default=1e-2)
     lr_scheduler_type: str = field(default="cosine")
     weight_decay: float = field(default=0.01)
     per_device_train_batch_size: int = field(default=1)

@@ -48,13 +48,14 @@ def add_teacher(
     @torch.inference_mode()
     def annotate(batch: dict[str, list[str]]) -> dict[str, list[object]]:
         answers = [answer_ids(tokenizer, a, max_answer_tokens) for a in batch["answer"]]
-        bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
-        bare = _log_probs(lm, tokenizer, bare_prompts, answers)
         stated = zip(batch["statement"], batch["question"], strict=True)
         prompts = [reminder_prompt(tokenizer, [statement], question) for statement, question in stated]
         read = _log_probs(lm, tokenizer, prompts, answers)
-        guided = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
-        top = [row.topk(TOP_K, dim=-1) for row in guided]
+        if strength:
+            bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
+            bare = _log_probs(lm, tokenizer, bare_prompts, answers)
+            read = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
+        top = [row.topk(TOP_K, dim=-1) for row in read]
         return {
             "answer_ids": list(answers),
             "teacher_ids": [t.indices.flatten().int().tolist() for t in top],

@@ -20,8 +20,8 @@ from .retrieval_sampler import RetrievalSampler
 # What this stage trains of the cell; the answers' stage trains the rest.
 HEADS = ("gate", "gate_threshold", "log_temperature", "relation_projection", "relation_head")
 
-# Of rows where a stored turn matters: below 1, as a memory that speaks unasked is worse than one that stays silent.
-_OPEN_WEIGHT = 0.6
+# Weight of rows where a stored turn matters: at 1 the gate stays shut for one question in twenty that is about one.
+_OPEN = 2.5
 
 
 class RetrievalHeads(nn.Module):
@@ -43,9 +43,7 @@ class RetrievalHeads(nn.Module):
         cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
         relation = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
         return {
-            "gate": F.binary_cross_entropy_with_logits(
-                gate, (label >= 0).float(), pos_weight=torch.tensor(_OPEN_WEIGHT, device=gate.device)
-            ),
+            "gate": F.binary_cross_entropy_with_logits(gate, (label >= 0).float(), pos_weight=gate.new_tensor(_OPEN)),
             "relevance": F.cross_entropy(scores, label, ignore_index=-1),
             "relation": F.cross_entropy(relation, batch["relation"]),
         }
