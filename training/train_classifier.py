@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     output.mkdir(parents=True, exist_ok=True)
     with args.main_process_first(desc="encoding"):
         cached = {
-            split: cache_hidden_states(part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow")
+            split: cache_hidden_states(
+                part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow", bfloat16=args.bf16
+            )
             for split, part in turns.items()
         }
     collator = HiddenStateCollator(
