@@ -27,8 +27,9 @@ class SlotCell(MemoryCell):
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
     turn's own most salient LM tokens, in order. A new turn takes the first free slot, else the oldest one's.
 
-    **Read.** Slot `j` scores `s_j = t * cos(q + W_q q, k_j + W_k k_j)` against the query; the best one's words become
-    the soft tokens, after the learned frame tokens. Without a query it is the latest slot.
+    **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
+    matter (`cos(k_j, k_best)` and `cos(q, k_j)` near it) the latest one speaks: what a user said last counts. Its words
+    become the soft tokens, after the learned frame tokens. Without a query it is the latest slot of all.
 
     State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
     relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_weights (num_slots, slot_length)` (0 = empty),
@@ -44,10 +45,8 @@ class SlotCell(MemoryCell):
         self.salience = nn.Linear(width, 1)
         self.relation_projection = nn.Linear(2 * width, relation)
         self.relation_head = nn.Sequential(nn.Linear(2 * relation + 1, 64), nn.GELU(), nn.Linear(64, 3))
-        self.query_projection = nn.Linear(width, width, bias=False)
-        self.key_projection = nn.Linear(width, width, bias=False)
         self.log_temperature = nn.Parameter(torch.empty(1))
-        self.gate = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU(), nn.Linear(64, 1))
+        self.gate = nn.Sequential(nn.Linear(3, 16), nn.GELU(), nn.Linear(16, 1))
         self.gate_threshold = nn.Parameter(torch.empty(1))
         self.frame = nn.Parameter(torch.empty(config.num_frame_tokens, hidden_size))
         self.blank = nn.Parameter(torch.empty(hidden_size))
@@ -60,8 +59,7 @@ class SlotCell(MemoryCell):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
-        for linear in (self.salience, self.query_projection, self.key_projection):
-            nn.init.zeros_(linear.weight)
+        nn.init.zeros_(self.salience.weight)
         nn.init.zeros_(self.salience.bias)
         nn.init.constant_(self.log_temperature, 3.0)
         relation_last, gate_last = self.relation_head[-1], self.gate[-1]
@@ -184,16 +182,14 @@ class SlotCell(MemoryCell):
         Returns:
             Scores `(batch, n)`, `-inf` where nothing is stored, and gate logits `(batch,)`.
         """
-        q = F.normalize(query + self.query_projection(query), dim=-1)
-        k = F.normalize(keys + self.key_projection(keys), dim=-1)
-        cosine = (k * q[:, None]).sum(-1)
+        cosine = (keys * F.normalize(query, dim=-1)[:, None]).sum(-1)
         best = cosine.masked_fill(~filled, -1.0).amax(dim=1)
         temperature = self.log_temperature.exp()
         # The best of many is higher than the best of few: the gate sees how many there are, and how they are alike.
         count = filled.sum(dim=1)
         mean = (cosine * filled).sum(dim=1) / count.clamp_min(1)
         features = torch.stack([best, mean, count.float().log1p()], dim=-1)
-        gate = self.gate(torch.cat([query, features], dim=-1)).squeeze(-1)
+        gate = self.gate(features).squeeze(-1)
         gate = gate + temperature * (best - self.gate_threshold)
         return (cosine * temperature).masked_fill(~filled, float("-inf")), gate
 
@@ -210,6 +206,8 @@ class SlotCell(MemoryCell):
         # A row without a filled slot has no weights: softmax over nothing would be nan.
         weights = torch.where(filled, scores.masked_fill(~filled.any(1, keepdim=True), 0.0).softmax(-1), 0.0)
         chosen = torch.where(filled, scores, torch.full_like(scores, -1e9)).argmax(dim=1)
+        if query is not None:
+            chosen = self._latest_on_the_matter(state, scores, chosen)
         if slot is not None:
             chosen = torch.where(slot >= 0, slot, chosen)
         row = torch.arange(chosen.shape[0], device=chosen.device)
@@ -225,6 +223,13 @@ class SlotCell(MemoryCell):
         content = (content + self.position) * acts[:, None, None]
         frame = self.frame.expand(content.shape[0], -1, -1)
         return CellReadout(torch.cat([frame, content], dim=1), gate, scores, weights)
+
+    def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+        row = torch.arange(best.shape[0], device=best.device)
+        alike = (state["keys"] * state["keys"][row, best][:, None]).sum(-1) >= self.config.matter_threshold
+        margin = self.config.matter_margin * self.log_temperature.exp()
+        near = scores >= (scores[row, best] - margin)[:, None]
+        return torch.where((state["strengths"] > 0) & alike & near, state["times"], -1).argmax(dim=1)
 
 
 def relation_features(turn: EncodedTurn) -> torch.Tensor:

@@ -10,6 +10,7 @@ from peft import PeftConfig
 from .cell_registry import CELL_NAMES
 
 NUM_SLOTS = 256
+_FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers")
 
 
 class _ExternalPeftType(str):
@@ -43,6 +44,9 @@ class PrefMemoryConfig(PeftConfig):
         hidden_size (`int`, *optional*): Width of the LM's input embedding. Filled in from the LM.
         encoder_name_or_path (`str`): sentence-transformers model that reads the turns.
         encoder_hidden_size (`int`, defaults to 384): Its width.
+        num_key_layers (`int`, defaults to 0): How many of the encoder's last layers the adapter replaces by tuned ones,
+            to make the vectors that stored turns are found by; 0 takes the encoder's own vectors.
+        num_key_heads (`int`, defaults to 12): Attention heads of these layers, as the encoder has.
         memory_size (`int`, defaults to 512): Width of the state of the vector cells (`pref_lstm`, `lstm`).
         num_slots (`int`, defaults to 256): Slots of the bank (`slots`); the oldest gives way when all are full.
         num_frame_tokens (`int`, defaults to 4): How many of the soft tokens are learned and the same for all users
@@ -52,6 +56,10 @@ class PrefMemoryConfig(PeftConfig):
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
             reverse the other (`slots`).
+        matter_threshold (`float`, defaults to 0.6): Least cosine of two stored turns' vectors for them to be on the
+            same matter: of these the latest is read (`slots`).
+        matter_margin (`float`, defaults to 0.15): How far such a turn's cosine with the query may be below the
+            best one's.
         classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier.
         classifier_revision (`str`, *optional*): Its revision.
 
@@ -66,6 +74,8 @@ class PrefMemoryConfig(PeftConfig):
     hidden_size: int | None = field(default=None)
     encoder_name_or_path: str = field(default="sentence-transformers/all-MiniLM-L6-v2")
     encoder_hidden_size: int = field(default=384)
+    num_key_layers: int = field(default=0)
+    num_key_heads: int = field(default=12)
     memory_size: int = field(default=512)
     num_slots: int = field(default=NUM_SLOTS)
     num_frame_tokens: int = field(default=4)
@@ -73,6 +83,8 @@ class PrefMemoryConfig(PeftConfig):
     transform_rank: int = field(default=256)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
+    matter_threshold: float = field(default=0.6)
+    matter_margin: float = field(default=0.15)
     classifier_name_or_path: str | None = field(default=None)
     classifier_revision: str | None = field(default=None)
     # BaseTuner.inject_adapter reads `.target_modules` unconditionally.
@@ -87,14 +99,16 @@ class PrefMemoryConfig(PeftConfig):
         if self.cell not in CELL_NAMES:
             raise ValueError(f"`cell` must be one of {list(CELL_NAMES)}, got '{self.cell}'.")
         for name in ("num_soft_tokens", "encoder_hidden_size", "memory_size", "num_slots", "transform_rank",
-                     "relation_size", "hidden_size", "num_frame_tokens", "memory_token_id"):  # fmt: skip
-            value, least = getattr(self, name), int(name not in ("num_frame_tokens", "memory_token_id"))
+                     "relation_size", "hidden_size", "num_key_heads", *_FROM_ZERO):  # fmt: skip
+            value, least = getattr(self, name), int(name not in _FROM_ZERO)
             if value is None and name in ("hidden_size", "memory_token_id"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
-        if not isinstance(self.relation_threshold, (int, float)) or not -1 <= self.relation_threshold <= 1:
-            raise ValueError(f"`relation_threshold` must be a cosine, from -1 to 1, got {self.relation_threshold!r}.")
+        for name in ("relation_threshold", "matter_threshold", "matter_margin"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not -1 <= value <= 1:
+                raise ValueError(f"`{name}` must be a cosine, from -1 to 1, got {value!r}.")
         if self.cell == "slots" and self.num_frame_tokens >= self.num_soft_tokens:
             raise ValueError(
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "

@@ -131,17 +131,24 @@ def _read_slots(
         if query is None:
             scores[j] = row["times"][j].item()
         else:
-            q, k = query + cell.query_projection(query), row["keys"][j] + cell.key_projection(row["keys"][j])
-            cosine = (q @ k) / (q.norm() * k.norm())
+            cosine = (query @ row["keys"][j]) / query.norm()
             scores[j], best = temperature * cosine, torch.maximum(best, cosine)
     weights = scores.softmax(0) if filled else torch.zeros_like(scores)
     chosen = max(filled, key=lambda j: scores[j].item()) if filled else 0
+    if query is not None and filled:
+        margin = cell.config.matter_margin * temperature
+        first = chosen
+        for j in filled:
+            alike = row["keys"][j] @ row["keys"][first] >= cell.config.matter_threshold
+            near = scores[j] >= scores[first] - margin
+            if alike and near and row["times"][j] > row["times"][chosen]:
+                chosen = j
 
     gate = torch.tensor(1.0)
     if query is not None:
         mean = torch.stack([scores[j] / temperature for j in filled]).mean() if filled else torch.tensor(0.0)
         features = torch.stack([best, mean, torch.tensor(float(len(filled))).log1p()])
-        gate = cell.gate(torch.cat([query, features]))[0] + temperature * (best - cell.gate_threshold[0])
+        gate = cell.gate(features)[0] + temperature * (best - cell.gate_threshold[0])
     acts = _one(torch.sigmoid(gate)) * _one(weights[chosen])
     if filled:
         acts = acts * row["strengths"][chosen]

@@ -149,7 +149,8 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     def encoder(self) -> TurnEncoder:
         """The turn encoder that the adapter names, loaded when it is first needed."""
         if self._encoder is None:
-            self._encoder = TurnEncoder.from_pretrained(self.memory_config.encoder_name_or_path, self.tokenizer)
+            name = self.memory_config.encoder_name_or_path
+            self._encoder = TurnEncoder.from_pretrained(name, self.tokenizer, self.memory.key_encoder)
         return self._encoder
 
     def initial_state(self, batch_size: int = 1) -> MemoryState:

@@ -11,6 +11,7 @@ from .cell import Embed, MemoryCell
 from .cell_slots import SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell
 from .configuration_pref_memory import PrefMemoryConfig
+from .key_encoder import KeyEncoder
 from .memory_state import MemoryState
 from .outputs import EncodedTurn, MemoryReadout
 
@@ -35,6 +36,11 @@ class PrefMemory(nn.Module):
             )
         self.config, self.hidden_size = config, hidden_size
         self.cell = CELLS[config.cell](config, hidden_size)
+        self.key_encoder = (
+            KeyEncoder(config.encoder_hidden_size, config.num_key_layers, config.num_key_heads)
+            if config.num_key_layers
+            else None
+        )
 
     def initial_state(self, batch_size: int = 1) -> MemoryState:
         """An empty memory for each of `batch_size` users."""

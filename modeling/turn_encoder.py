@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
@@ -32,20 +33,31 @@ class TurnEncoder:
         encoder ([`~sentence_transformers.SentenceTransformer`]): The model; it is frozen and put into eval mode.
         lm_tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Tokenizer of the LM whose embeddings are copied.
         name (`str`, defaults to `""`): What the encoder was loaded by, so that a classifier can tell its backbone.
+        key_encoder ([`KeyEncoder`], *optional*): The adapter's (`memory.key_encoder`), where it has one: it makes the
+            vectors instead of the encoder's own last layers.
     """
 
-    def __init__(self, encoder: SentenceTransformer, lm_tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+    def __init__(
+        self,
+        encoder: SentenceTransformer,
+        lm_tokenizer: PreTrainedTokenizerBase,
+        name: str = "",
+        key_encoder: KeyEncoder | None = None,
+    ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = encoder.tokenizer
         self.lm_tokenizer = lm_tokenizer
         self.name = name
+        self.key_encoder = key_encoder
 
     @classmethod
-    def from_pretrained(cls, name: str, lm_tokenizer: PreTrainedTokenizerBase) -> TurnEncoder:
+    def from_pretrained(
+        cls, name: str, lm_tokenizer: PreTrainedTokenizerBase, key_encoder: KeyEncoder | None = None
+    ) -> TurnEncoder:
         """Load the encoder by folder, hub id or embedded name."""
         from sentence_transformers import SentenceTransformer  # takes seconds, and few commands need it
 
-        return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer, name)
+        return cls(SentenceTransformer(resolve_encoder(name), device="cpu"), lm_tokenizer, name, key_encoder)
 
     @property
     def hidden_size(self) -> int:
@@ -114,7 +126,13 @@ class TurnEncoder:
         return self.encode_pooled([Turn(text) for text in texts])
 
     def _pool(self, passed: EncoderPass) -> torch.Tensor:
-        """The encoder's own pooling, over the user's segment."""
+        """The key encoder's vector, else the encoder's own pooling, over the user's segment."""
+        if self.key_encoder is not None:
+            # Without dropout, also while the adapter around it is being trained.
+            training = self.key_encoder.training
+            keys: torch.Tensor = self.key_encoder.eval()(passed)
+            self.key_encoder.train(training)
+            return keys
         features: dict[str, Any] = {
             "token_embeddings": passed.hidden_states[-1],
             "attention_mask": passed.attention_mask * passed.token_type_ids,

@@ -5,9 +5,9 @@ import torch
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.greedy_answers import greedy_answers
 from pref_lstm.training.harm import harm
+from pref_lstm.training.history_writer import HistoryWriter
 from pref_lstm.training.likelihood import AnswerScorer, Reading
 from pref_lstm.training.memory_methods import TextReader
-from pref_lstm.training.memory_writer import MemoryWriter
 from pref_lstm.training.oracle import Oracle
 from pref_lstm.training.prefeval import load_prefeval
 from pref_lstm.training.prefeval_plan import make_plans
@@ -128,7 +128,7 @@ def test_writer_writes_as_the_model_does():
         [],
         [Turn("i hate cats", "cats ?"), Turn("please plan trips"), Turn("i love rain")],
     ]
-    writer = MemoryWriter(model, KeywordDetector())
+    writer = HistoryWriter(model, KeywordDetector())
     states = writer.states(histories)
     for row, history in enumerate(histories):
         state = model.initial_state()
@@ -147,8 +147,8 @@ def test_writer_writes_as_the_model_does():
 
 def test_writer_without_detector_judges_nothing():
     with pytest.raises(ValueError) as error:
-        MemoryWriter(make_model()).let_in([Turn("i love tea")])
-    assert str(error.value) == "A detector is needed to judge turns, got none. Give one to `MemoryWriter`."
+        HistoryWriter(make_model()).let_in([Turn("i love tea")])
+    assert str(error.value) == "A detector is needed to judge turns, got none. Give one to `HistoryWriter`."
 
 
 def test_oracle_says_what_the_reminder_says(data):
@@ -169,7 +169,7 @@ def test_oracle_says_what_the_reminder_says(data):
 
 def test_harm_is_nothing_behind_a_closed_gate(scorer):
     scorer.model._encoder = make_turn_encoder()
-    writer = MemoryWriter(scorer.model)
+    writer = HistoryWriter(scorer.model)
     pairs = [{"prompt": "where is the sun ?", "reply": "the sun is here"}, {"prompt": "what ?", "reply": "rain"}]
     stated = [[Turn("i love tea")], [Turn("i hate cats")]]
     gate = scorer.model.memory.cell.gate[-1].bias

@@ -23,7 +23,7 @@ def make_memory(cell, seed=0, decisive=True):
     scramble(memory, seed)
     if cell == "slots" and decisive:
         # Far from undecided: among random turns some repeat and some reverse another.
-        scramble(memory.cell.relation_head, seed + 5, scale=4.0)
+        scramble(memory.cell.relation_head, seed + 6, scale=4.0)
     return memory
 
 

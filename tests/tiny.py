@@ -98,7 +98,8 @@ def make_lm(family: str = "llama", seed: int = 0, **overrides: object) -> PreTra
 
 def tiny_config(cell: str = "slots", **overrides: object) -> PrefMemoryConfig:
     sizes = {"num_soft_tokens": 6, "num_frame_tokens": 2, "encoder_hidden_size": ENCODER_WIDTH, "memory_size": 12,
-             "num_slots": 5, "transform_rank": 8, "relation_size": 6, "relation_threshold": -1.0}  # fmt: skip
+             "num_slots": 5, "transform_rank": 8, "relation_size": 6, "relation_threshold": -1.0,
+             "matter_threshold": 0.0, "matter_margin": 0.5}  # fmt: skip
     return PrefMemoryConfig(cell=cell, encoder_name_or_path="tiny-encoder", **{**sizes, **overrides})
 
 
@@ -135,7 +136,7 @@ def make_encoder(width: int = ENCODER_WIDTH, seed: int = 0) -> SentenceTransform
         mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=width, intermediate_size=24, num_hidden_layers=2,
+        vocab_size=len(vocabulary), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2,
         num_attention_heads=2, max_position_embeddings=256, initializer_range=0.2,
     )  # fmt: skip
     torch.manual_seed(seed)

@@ -7,8 +7,11 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
-_FILE = "bank.jsonl"
+from pref_lstm.modeling.turn import Turn
+
+BANK_FILES = ("bank.jsonl", "bank_pairs.jsonl")
 
 
 @dataclass(frozen=True)
@@ -17,26 +20,19 @@ class BankPreference:
     One preference in several wordings, with its opposite.
 
     Args:
-        topic (`str`): One of 98.
-        kind (`str`): `like`, `dislike`, `allergy`, `habit`, `constraint`, `format` or `style`.
-        polarity (`int`): 1 if the user wants the thing, -1 if the user avoids it.
-        thing (`str`): What it is about, lower case.
-        explicit, casual, opposite (`str`): First-person statements; the last one says the reverse.
-        implicit_agent, implicit_user (`str`): A turn that reveals it only indirectly.
+        topic (`str`): What it is about.
+        forms (`tuple[Turn, …]`): Two or three turns that reveal it; the first says it outright.
+        opposite (`str`): A statement that says the reverse.
+        different (`str`, *optional*): A statement of another preference on the same matter.
         questions (`tuple[str, …]`): Three later questions for which it matters and which don't hint at it.
-        answers (`tuple[str, …]`): Answers to the first two questions that take it up and honour it.
+        answers (`tuple[str, …]`): Answers to the first one or two questions that take it up and honour it.
         opposite_answer (`str`): An answer to the first question for a user with the opposite preference.
     """
 
     topic: str
-    kind: str
-    polarity: int
-    thing: str
-    explicit: str
-    casual: str
+    forms: tuple[Turn, ...]
     opposite: str
-    implicit_agent: str
-    implicit_user: str
+    different: str | None
     questions: tuple[str, ...]
     answers: tuple[str, ...]
     opposite_answer: str
@@ -62,18 +58,31 @@ class BankTopic:
 def load_bank() -> tuple[tuple[BankPreference, ...], tuple[BankTopic, ...]]:
     """The preferences and the topics of the bank, in its order."""
     preferences, topics = [], []
-    text = (files("pref_lstm.training") / _FILE).read_text(encoding="utf-8")
-    for line in text.splitlines():
-        row = json.loads(line)
+    for row in (json.loads(line) for name in BANK_FILES for line in _read(name).decode().splitlines()):
         if "things" in row:
             topics.append(BankTopic(row["topic"], tuple(row["things"]), tuple(row["questions"])))
-            continue
-        implicit = row.pop("implicit")
-        row["questions"], row["answers"] = tuple(row["questions"]), tuple(row["answers"])
-        preferences.append(BankPreference(**row, implicit_agent=implicit["agent"], implicit_user=implicit["user"]))
+        else:
+            preferences.append(_preference(row))
     return tuple(preferences), tuple(topics)
 
 
 def bank_fingerprint() -> str:
-    """Short hash of the bank's file, for reports."""
-    return hashlib.sha256((files("pref_lstm.training") / _FILE).read_bytes()).hexdigest()[:12]
+    """Short hash of the bank's files, for reports."""
+    return hashlib.sha256(b"".join(_read(name) for name in BANK_FILES)).hexdigest()[:12]
+
+
+def _preference(row: dict[str, Any]) -> BankPreference:
+    questions = tuple(row["questions"])
+    if "same" in row:  # bank_pairs.jsonl
+        forms = (Turn(row["preference"]), Turn(row["same"]))
+        opposite, answers, opposite_answer = row["reversed"], (row["answer"],), row["reversed_answer"]
+    else:
+        implicit = Turn(row["implicit"]["user"], row["implicit"]["agent"])
+        forms = (Turn(row["explicit"]), Turn(row["casual"]), implicit)
+        opposite, answers, opposite_answer = row["opposite"], tuple(row["answers"]), row["opposite_answer"]
+    different = row.get("different")
+    return BankPreference(row["topic"], forms, opposite, different, questions, answers, opposite_answer)
+
+
+def _read(name: str) -> bytes:
+    return (files("pref_lstm.training") / name).read_bytes()

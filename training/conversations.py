@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pref_lstm.modeling.turn import Turn
+
 from .bank import load_bank
 
 
@@ -13,29 +15,23 @@ def bank_conversations() -> list[dict[str, Any]]:
 
     Returns:
         `list[dict]`: `topic`; `statement` (what the teacher reads); `forms` (turns that reveal it, of which one is
-        written); `question`; `answer`; `source` (`bank` or `opposite`).
+        written); `question`; `answer`; `source`: `first` (the answer to the first question), `second` or
+        `opposite`, with `pair_` before it for preferences of `bank_pairs.jsonl`.
     """
     rows = []
     for p in load_bank()[0]:
-        forms = [
-            {"agent": "", "user": p.explicit},
-            {"agent": "", "user": p.casual},
-            {"agent": p.implicit_agent, "user": p.implicit_user},
-        ]
-        for question, answer in zip(p.questions, p.answers, strict=False):
-            rows.append(_row(p.topic, p.explicit, forms, question, answer, "bank"))
-        reverse = [{"agent": "", "user": p.opposite}]
-        rows.append(_row(p.topic, p.opposite, reverse, p.questions[0], p.opposite_answer, "opposite"))
+        part = "pair_" if p.different else ""
+        for source, question, answer in zip(("first", "second"), p.questions, p.answers, strict=False):
+            rows.append(_row(p.topic, p.forms, question, answer, part + source))
+        rows.append(_row(p.topic, (Turn(p.opposite),), p.questions[0], p.opposite_answer, part + "opposite"))
     return rows
 
 
-def _row(
-    topic: str, statement: str, forms: list[dict[str, str]], question: str, answer: str, source: str
-) -> dict[str, Any]:
+def _row(topic: str, forms: tuple[Turn, ...], question: str, answer: str, source: str) -> dict[str, Any]:
     return {
         "topic": topic,
-        "statement": statement,
-        "forms": forms,
+        "statement": forms[0].user,
+        "forms": [{"agent": turn.agent, "user": turn.user} for turn in forms],
         "question": question,
         "answer": answer,
         "source": source,

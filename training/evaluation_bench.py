@@ -10,10 +10,10 @@ from huggingface_hub import constants
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 
 from .greedy_answers import greedy_answers
+from .history_writer import HistoryWriter
 from .likelihood import AnswerScorer, OnBatch
 from .memory_evaluation import MAX_ANSWER_TOKENS, MemoryEvaluation, Source
 from .memory_methods import ADAPTER_METHODS, TEXT_METHODS, MemoryReader, TextReader
-from .memory_writer import MemoryWriter
 from .oracle import Oracle
 from .prefeval import load_inter_turns, load_prefeval
 from .prefeval_plan import make_plans
@@ -63,7 +63,7 @@ class EvaluationBench:
         self.detector = load_default_detector() if "memory" in self.methods else None
         self.cache = ScoreCache(options.cache or DEFAULT_CACHE)
         self.scorer = self._scorer(self.model)
-        self.writer = MemoryWriter(self.model, self.detector)
+        self.writer = HistoryWriter(self.model, self.detector)
         num_soft_tokens = self.model.memory_config.num_soft_tokens
         self.reader = TextReader(self.model.tokenizer, self.model.encoder.encoder, num_soft_tokens)
         self._adapter: tuple[str, Source] | None = None
@@ -109,7 +109,7 @@ class EvaluationBench:
                 f"'{self.model.memory_config.base_model_name_or_path}', got one for "
                 f"'{model.memory_config.base_model_name_or_path}'. All methods are compared on one LM."
             )
-        return Source(scorer, MemoryReader(MemoryWriter(model), self.statements["explicit"]).readings)
+        return Source(scorer, MemoryReader(HistoryWriter(model), self.statements["explicit"]).readings)
 
     def _scorer(self, model: PrefLSTMForCausalLM) -> AnswerScorer:
         return AnswerScorer(model, model.tokenizer, self.cache, self.options.batch_tokens, self._on_batch)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pref_lstm.modeling.turn import Turn
 
+from .history_writer import HistoryWriter
 from .likelihood import AnswerScorer, Reading
-from .memory_writer import MemoryWriter
 from .teacher import answer_ids
 from .text_forms import question_prompt
 
@@ -19,7 +19,7 @@ _MAX_CHARACTERS = 2_000
 
 def harm(
     scorer: AnswerScorer,
-    writer: MemoryWriter,
+    writer: HistoryWriter,
     pairs: Sequence[dict[str, str]],
     preferences: Sequence[Sequence[Turn]],
     num_preferences: int = 10,

@@ -9,8 +9,8 @@ from pref_lstm.modeling.turn import Turn
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedTokenizerBase
 
+from .history_writer import HistoryWriter
 from .likelihood import Reading
-from .memory_writer import MemoryWriter
 from .prefeval_plan import Case
 from .text_forms import prefix_prompt, question_prompt, reminder_prompt
 
@@ -85,13 +85,16 @@ class MemoryReader:
     A memory that has taken in everything the user stated.
 
     Args:
-        writer ([`MemoryWriter`]): Memory, encoder and detector.
+        writer ([`HistoryWriter`]): Memory, encoder and detector.
         statements: For each question's `(topic, question)`, the turns in which its preference was stated.
         unrelated (`Sequence[Turn]`): Turns that may stand between the statements and the question.
     """
 
     def __init__(
-        self, writer: MemoryWriter, statements: Mapping[tuple[str, str], Sequence[Turn]], unrelated: Sequence[Turn] = ()
+        self,
+        writer: HistoryWriter,
+        statements: Mapping[tuple[str, str], Sequence[Turn]],
+        unrelated: Sequence[Turn] = (),
     ) -> None:
         self.writer, self.statements, self.unrelated = writer, statements, unrelated
 

@@ -17,15 +17,17 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     The loss terms of one batch of [`MemoryCollator`], each a mean, unweighted.
 
     * `distill`: KL(teacher || LM with memory), nats per answer token, over the teacher's likeliest tokens.
-    * `nll`: next-token loss of the answers.
-    * `gate`: binary cross-entropy of the relevance gate.
-    * `relevance`, `relation` (cell `slots`): cross-entropy of the relevant stored turn, and of how two turns relate.
+    * `opening`: next-token loss of the answers' openings, which take the preference up and decide: what the teacher
+      reads it often only apologises for.
+    * `nll`: next-token loss of the whole answers.
+    * `gate` (vector cells): binary cross-entropy of the relevance gate. That of the cell `slots` has a stage of its
+      own, [`train_retrieval`].
     """
     memory = tuner.memory
     state = memory.scan(batch["turns"], tuner.embed, batch["turns_mask"])
     cell = memory.cell
     if isinstance(cell, SlotCell):
-        # The answer teaches what a slot says, the relevance rows which slot to read: the right one is given here.
+        # The answer teaches what a slot says, not which slot to read: the right one is given here.
         found = (state["times"] == batch["relevant"][:, None] + 1) & (state["strengths"] > 0)
         slot = torch.where(found.any(dim=1), found.long().argmax(dim=1), -1)
         out = cell.read(state, batch["query"], tuner.embed, slot)
@@ -35,32 +37,16 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     logits, gold = answer_logits(tuner, batch, MemoryReadout(out.soft_tokens, is_open, out.gate_logits))
     log_z = logits.logsumexp(dim=-1, keepdim=True)
     teacher = batch["teacher_logits"]
-    student = logits.gather(1, batch["teacher_ids"]) - log_z
+    student = (logits - log_z)[batch["distilled"]].gather(1, batch["teacher_ids"])
+    nll = (log_z - logits.gather(1, gold[:, None])).squeeze(1)
     losses = {
-        "distill": (teacher.exp() * (teacher - student)).sum(-1).mean(),
-        "nll": (log_z - logits.gather(1, gold[:, None])).mean(),
+        "distill": (teacher.exp() * (teacher - student)).sum() / max(1, len(teacher)),
+        "opening": nll[batch["opening"]].mean(),
+        "nll": nll.mean(),
     }
-    if isinstance(cell, SlotCell):
-        losses.update(retrieval_objective(tuner, batch))
-    else:
+    if not isinstance(cell, SlotCell):
         losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, torch.ones_like(out.gate_logits))
     return losses
-
-
-def retrieval_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The terms `gate`, `relevance` and `relation` of one batch of [`RetrievalSampler`]: vectors only, no LM."""
-    cell = tuner.memory.cell
-    assert isinstance(cell, SlotCell)
-    scores, gate = cell.relevance(batch["retrieval_query"], batch["retrieval_keys"], batch["retrieval_filled"])
-    label = batch["retrieval_label"]
-    first, second, width = batch["first"], batch["second"], batch["retrieval_query"].shape[-1]
-    cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
-    relation = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
-    return {
-        "gate": F.binary_cross_entropy_with_logits(gate, (label >= 0).float()),
-        "relevance": F.cross_entropy(scores, label, ignore_index=-1),
-        "relation": F.cross_entropy(relation, batch["relation"]),
-    }
 
 
 def answer_logits(

@@ -22,14 +22,19 @@ class Recipe:
         memory (`dict`): Arguments of [`PrefMemoryConfig`].
         training (`dict`): Arguments of [`MemoryTrainingArguments`].
         teacher (`dict`): `strength` (guidance beyond reading) and `max_answer_tokens`.
-        data (`dict`): `bank` and `opposite` (how many conversations of each source), `epochs`, `num_turns` (how many
+        data (`dict`): `distilled` and `openings` (how many conversations of each source of [`bank_conversations`] are
+            distilled whole, and of how many more only the answer's opening is learnt), `epochs`, `num_turns` (how many
             turns are written before the question; one of them is drawn per conversation).
+        keys (`dict`): Arguments of [`KeyTrainingArguments`]; read where the memory has key layers.
+        retrieval (`dict`): Arguments of [`RetrievalTrainingArguments`]; read where the cell is `slots`.
     """
 
     memory: dict[str, Any]
     training: dict[str, Any]
     teacher: dict[str, Any]
     data: dict[str, Any]
+    keys: dict[str, Any]
+    retrieval: dict[str, Any]
 
     def memory_config(self) -> PrefMemoryConfig:
         """A fresh adapter configuration."""

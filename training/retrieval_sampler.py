@@ -13,6 +13,7 @@ from pref_lstm.modeling.turn_encoder import TurnEncoder
 from rich.progress import track
 
 from .bank import BankPreference, load_bank
+from .train_keys import is_key_topic
 
 
 class RetrievalSampler:
@@ -25,7 +26,7 @@ class RetrievalSampler:
         num_rows (`int`, defaults to 128): Relevance rows per batch.
         num_pairs (`int`, defaults to 128): Relation pairs per batch.
         max_stored (`int`, defaults to 50): Most turns stored in a relevance row.
-        unrelated_share (`float`, defaults to 0.4): Share of rows where nothing stored matters.
+        unrelated_share (`float`, defaults to 0.5): Share of rows where nothing stored matters.
     """
 
     def __init__(
@@ -35,26 +36,29 @@ class RetrievalSampler:
         num_rows: int = 128,
         num_pairs: int = 128,
         max_stored: int = 50,
-        unrelated_share: float = 0.4,
+        unrelated_share: float = 0.5,
     ) -> None:
         self.encoder = encoder
         self.preferences, topics = load_bank()
         self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
         self.unrelated_share = unrelated_share
-        self.general = {topic.topic: topic.questions for topic in topics}
         self.by_topic: dict[str, list[int]] = {}
         for i, p in enumerate(self.preferences):
             self.by_topic.setdefault(p.topic, []).append(i)
         self.topics = list(self.by_topic)
-        self.turns = [turn_forms(p) for p in self.preferences]
-        flat = [turn for forms in self.turns for turn in forms]
+        # The key encoder was trained on the others: there its cosines tell more than they do of a new user.
+        self.unseen = [i for i, p in enumerate(self.preferences) if not is_key_topic(p.topic)]
+        self.turns = [_turns(p) for p in self.preferences]
+        flat = [turn for turns in self.turns for turn in turns]
         batches = [flat[i : i + 64] for i in range(0, len(flat), 64)]
         encoded = [relation_features(encoder.encode(b)) for b in track(batches, description="encoding turns")]
-        # (preferences, forms, 2 * width): what turns are compared by; the first half is their vector.
-        self.turn_features = torch.cat(encoded).view(len(self.turns), len(self.turns[0]), -1)
-        self.turn_vectors = self.turn_features[..., : encoder.hidden_size]
-        self.questions = [[*p.questions, *self.general[p.topic]] for p in self.preferences]
-        texts = sorted({q for questions in self.questions for q in questions})
+        # For each preference (turns, 2 * width): what turns are compared by; the first half is their vector.
+        self.features = torch.cat(encoded).split([len(turns) for turns in self.turns])
+        general = {topic.topic: topic.questions for topic in topics}
+        self.questions = {
+            i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen
+        }
+        texts = sorted({q for questions in self.questions.values() for q in questions})
         self.question_index = {text: i for i, text in enumerate(texts)}
         self.question_vectors = self._vectors([Turn(text) for text in texts])
         self.unrelated_vectors = self._vectors([Turn(text) for text in unrelated if text.strip()])
@@ -63,15 +67,6 @@ class RetrievalSampler:
         batches = [turns[i : i + 64] for i in range(0, len(turns), 64)]
         return torch.cat([self.encoder.encode_pooled(b) for b in track(batches, description="encoding messages")])
 
-    def other_turns(self, topic: str, count: int, rng: random.Random) -> list[Turn]:
-        """Turns that reveal preferences of other topics."""
-        chosen: list[Turn] = []
-        while len(chosen) < count:
-            i = rng.randrange(len(self.preferences))
-            if self.preferences[i].topic != topic:
-                chosen.append(rng.choice(self.turns[i]))
-        return chosen
-
     def __call__(self, rng: random.Random) -> dict[str, torch.Tensor | Any]:
         """
         Returns:
@@ -79,21 +74,21 @@ class RetrievalSampler:
             (num_rows, max_stored)` bool, `retrieval_label (num_rows,)`: the relevant turn, or -1 where there is none;
             `first`, `second` `(num_pairs, 2 * width)`, see [`relation_features`], and `relation (num_pairs,)`.
         """
-        width = self.turn_vectors.shape[-1]
+        width = self.encoder.hidden_size
         keys = torch.zeros(self.num_rows, self.max_stored, width)
         filled = torch.zeros(self.num_rows, self.max_stored, dtype=torch.bool)
         query, label = torch.zeros(self.num_rows, width), torch.full((self.num_rows,), -1)
         for r in range(self.num_rows):
-            count = rng.randint(1, self.max_stored)
-            target = rng.randrange(len(self.preferences))
+            count = round(self.max_stored ** rng.random())  # few and many alike
+            target = rng.choice(self.unseen)
             topic = self.preferences[target].topic
             stored: list[int] = []
             while len(stored) < count:
-                i = rng.randrange(len(self.preferences))
+                i = rng.choice(self.unseen)
                 if self.preferences[i].topic != topic:
                     stored.append(i)
             draw = rng.random()
-            if draw < 0.6 * self.unrelated_share:
+            if draw < 0.5 * self.unrelated_share:
                 query[r] = self.unrelated_vectors[rng.randrange(len(self.unrelated_vectors))]
             else:
                 query[r] = self.question_vectors[self.question_index[rng.choice(self.questions[target])]]
@@ -101,7 +96,7 @@ class RetrievalSampler:
                     label[r] = rng.randrange(count)
                     stored[int(label[r])] = target
             for n, i in enumerate(stored):
-                keys[r, n] = self.turn_vectors[i, rng.randrange(4)]
+                keys[r, n] = self.features[i][rng.randrange(len(self.preferences[i].forms) + 1), :width]
                 filled[r, n] = True
         return {
             "retrieval_query": query,
@@ -126,20 +121,23 @@ class RetrievalSampler:
         }
 
     def _pair(self, i: int, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor, int]:
-        forms, opposite = self.turn_features[i, :3], self.turn_features[i, 3]
+        own = self.features[i]
+        forms = len(self.preferences[i].forms)
         relation = rng.choice((SAME, REVERSED, DIFFERENT))
         if relation == SAME:
-            first, second = forms[rng.sample(range(3), 2)]
+            first, second = own[rng.sample(range(forms), 2)]
         elif relation == REVERSED:
-            first, second = rng.sample([forms[rng.randrange(3)], opposite], 2)
+            first, second = rng.sample([own[rng.randrange(forms)], own[forms]], 2)
+        elif len(own) > forms + 1 and rng.random() < 0.5:
+            first, second = rng.sample([own[rng.randrange(forms + 1)], own[forms + 1]], 2)
         else:
             # Half of them of the same topic: those are the ones that are mistaken for the same or the reverse.
             topic = self.preferences[i].topic if rng.random() < 0.5 else rng.choice(self.topics)
-            j = rng.choice([j for j in self.by_topic[topic] if j != i])
-            first, second = self.turn_features[i, rng.randrange(4)], self.turn_features[j, rng.randrange(4)]
+            j = rng.choice([j for j in self.by_topic[topic] if j != i] or [(i + 1) % len(self.preferences)])
+            first, second = rng.choice(list(own)), rng.choice(list(self.features[j]))
         return first, second, relation
 
 
-def turn_forms(p: BankPreference) -> list[Turn]:
-    """The turns that reveal a preference, explicit, casual, implicit, and last its opposite."""
-    return [Turn(p.explicit), Turn(p.casual), Turn(p.implicit_user, p.implicit_agent), Turn(p.opposite)]
+def _turns(p: BankPreference) -> list[Turn]:
+    """The forms of a preference, its opposite, and another one on the same matter where there is one."""
+    return [*p.forms, Turn(p.opposite), *([Turn(p.different)] if p.different else [])]

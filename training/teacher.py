@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -10,12 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .text_forms import question_prompt, reminder_prompt
 
 TOP_K = 48
+_MAX_OPENING = 24
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, max_answer_tokens: int) -> list[int]:
     """An answer's tokens, with the end of the turn if it is not cut."""
     ids: list[int] = tokenizer(answer.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [*ids, int(tokenizer.eos_token_id)][:max_answer_tokens]
+
+
+def opening_length(tokenizer: PreTrainedTokenizerBase, answer: Sequence[int]) -> int:
+    """How many of an answer's tokens are its opening: the first sentence, 24 at most."""
+    pieces = [tokenizer.decode([i]) for i in answer[:_MAX_OPENING]]
+    return next((i + 1 for i, piece in enumerate(pieces) if set(piece) & set(".!?:\n")), len(pieces))
 
 
 def add_teacher(

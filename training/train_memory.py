@@ -19,18 +19,21 @@ from typing import Any
 
 import torch
 from datasets import Dataset, concatenate_datasets
+from pref_lstm.modeling.cell_slots import SlotCell
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.resolve import DEFAULT_LM, load_language_model
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
-from .arguments import MemoryTrainingArguments
+from .arguments import KeyTrainingArguments, MemoryTrainingArguments, RetrievalTrainingArguments
 from .bank import bank_fingerprint
 from .collator import MemoryCollator
 from .oasst import load_oasst_prompts
 from .recipe import load_recipe, recipe_names
+from .resume import train_from_last
 from .retrieval_sampler import RetrievalSampler
 from .synthesize_conversations import prepare_conversations
+from .train_keys import train_keys
+from .train_retrieval import train_retrieval
 from .trainer import MemoryTrainer
 
 _MAX_PROMPT_CHARACTERS = 600
@@ -71,13 +74,23 @@ def run(options: argparse.Namespace) -> int:
         data_dir = options.data_dir or options.output_dir / "data"
         dataset = prepare_conversations(recipe, model.language_model, tokenizer, data_dir, options.seed)
     prepared = time.perf_counter()
-    prompts = [row["user"] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"]
-    sampler = RetrievalSampler(model.encoder, [text[:_MAX_PROMPT_CHARACTERS] for text in prompts])
+    unrelated = [
+        row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
+    ]
+    seconds = {}
+    if model.memory.key_encoder is not None:
+        stage = _stage(KeyTrainingArguments, "keys", recipe.keys, options)
+        seconds["keys"] = train_keys(model.memory.key_encoder, model.encoder, unrelated, stage)["train_runtime"]
+        # It is done: the turns of a batch are encoded once, without gradients.
+        model.memory.key_encoder.requires_grad_(False)
+    if isinstance(model.memory.cell, SlotCell):
+        stage = _stage(RetrievalTrainingArguments, "retrieval", recipe.retrieval, options)
+        sampler = RetrievalSampler(model.encoder, unrelated)
+        seconds["retrieval"] = train_retrieval(model.memory.cell, sampler, stage)["train_runtime"]
     config = model.memory_config
     collator = MemoryCollator(
         tokenizer,
         model.encoder,
-        sampler,
         int(config.memory_token_id or 0),
         config.num_soft_tokens,
         recipe.data["num_turns"],
@@ -88,8 +101,7 @@ def run(options: argparse.Namespace) -> int:
         train_dataset=repeated(dataset, recipe.data["epochs"]),
         data_collator=collator,
     )
-    folder = str(options.output_dir)
-    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if Path(folder).is_dir() else None)
+    seconds["answers"] = train_from_last(trainer)["train_runtime"]
     report: dict[str, Any] = {
         "recipe": options.recipe,
         "lm": lm.name_or_path,
@@ -98,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
         "conversations": len(dataset),
         "steps": trainer.state.global_step,
         "prepare_seconds": round(prepared - started, 1),
-        "train_seconds": round(result.metrics["train_runtime"], 1),
+        "stage_seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "train_seconds": round(sum(seconds.values()), 1),
         "threads": torch.get_num_threads(),
         "log": [row for row in trainer.state.log_history if "loss" in row],
     }
@@ -110,6 +123,13 @@ def run(options: argparse.Namespace) -> int:
             options.json.write_text(text + "\n")
         print(f"saved '{options.output_dir / 'adapter'}' after {report['train_seconds']} s of training")
     return 0
+
+
+def _stage(kind: type[Any], name: str, values: dict[str, Any], options: argparse.Namespace) -> Any:
+    """The arguments of a stage before the last one; its checkpoints lie in a folder of its own."""
+    steps = {} if options.max_steps is None else {"max_steps": options.max_steps}
+    folder = str(options.output_dir / name)
+    return kind(folder, seed=options.seed, use_cpu=options.use_cpu, report_to="none", **values | steps)
 
 
 def repeated(dataset: Dataset, epochs: int) -> Dataset:

@@ -17,13 +17,13 @@ from .text_forms import memory_prompt, question_prompt
 _BATCH_SIZE = 32
 
 
-class MemoryWriter:
+class HistoryWriter:
     """
     Writes histories into a model's memory and reads it under a question. Every turn is encoded and judged once.
 
     Args:
         model ([`PrefLSTMForCausalLM`]): Memory and encoder.
-        detector ([`Detector`], *optional*): Needed by [`~MemoryWriter.let_in`] only.
+        detector ([`Detector`], *optional*): Needed by [`~HistoryWriter.let_in`] only.
     """
 
     def __init__(self, model: PrefLSTMForCausalLM, detector: Detector | None = None) -> None:
@@ -36,7 +36,7 @@ class MemoryWriter:
         """Those turns that the detector takes for preferences, in order."""
         turns = list(turns)
         if self.detector is None:
-            raise ValueError("A detector is needed to judge turns, got none. Give one to `MemoryWriter`.")
+            raise ValueError("A detector is needed to judge turns, got none. Give one to `HistoryWriter`.")
         new = [turn for turn in dict.fromkeys(turns) if turn not in self._let_in]
         self._let_in |= {t: d.is_preference for t, d in zip(new, self.detector.detect(new), strict=True)} if new else {}
         return [turn for turn in turns if self._let_in[turn]]

@@ -1,0 +1,58 @@
+"""The training command on tiny models: what it learns, what it leaves alone, and resuming."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from pref_lstm.training import bank
+from pref_lstm.training.train_memory import main
+from safetensors.torch import load_file
+from tiny_bank import training_files, use_tiny_bank
+
+
+@pytest.fixture(autouse=True)
+def _bank(monkeypatch):
+    use_tiny_bank(monkeypatch)
+    yield
+    bank.load_bank.cache_clear()
+
+
+def weights(folder):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, capsys):
+    options = training_files(tmp_path)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main([*options, "--output-dir", str(whole)]) == 0
+    # As if it had been killed: the first stage was whole, the others had taken two steps.
+    for stage, step in (("keys", 4), ("retrieval", 2), (".", 2)):
+        shutil.copytree(whole / stage / f"checkpoint-{step}", cut / stage / f"checkpoint-{step}")
+    assert main([*options, "--output-dir", str(cut)]) == 0
+    expected = weights(whole)
+    for name, tensor in weights(cut).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert f"saved '{cut / 'adapter'}' after" in capsys.readouterr().out
+
+
+def test_the_report_says_what_was_done(tmp_path):
+    report = tmp_path / "r.json"
+    assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank.bank_fingerprint()
+    assert {"loss", "loss_distill", "loss_opening"} <= found["log"][0].keys()
+    assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
+
+
+def test_every_part_of_the_memory_learns_and_the_lm_does_not(tmp_path):
+    """A rate of 0 leaves all as it was: what differs from that was learnt."""
+    options = training_files(tmp_path)
+    lm = (tmp_path / "lm" / "model.safetensors").read_bytes()
+    assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
+    still = training_files(tmp_path, learning_rate=0.0)
+    assert main([*still, "--output-dir", str(tmp_path / "still")]) == 0
+    assert (tmp_path / "lm" / "model.safetensors").read_bytes() == lm
+    learnt, start = weights(tmp_path / "run"), weights(tmp_path / "still")
+    moved = {name.split(".cell.")[-1].split(".")[0] for name in learnt if not torch.equal(learnt[name], start[name])}
+    assert {"frame", "position", "up", "down", "salience"} <= moved

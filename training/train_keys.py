@@ -1,0 +1,150 @@
+"""The first stage of memory training: vectors by which a question finds the stored turn that matters for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from pref_lstm.modeling.key_encoder import KeyEncoder
+from pref_lstm.modeling.outputs import EncoderPass
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_encoder import TurnEncoder
+from transformers import Trainer
+
+from .arguments import KeyTrainingArguments
+from .bank import BankPreference, load_bank
+from .resume import train_from_last
+
+# Logits are cosines times this, as the memory starts with (`SlotCell.log_temperature`).
+_SCALE = 20.0
+_SAME_TOPIC = -1e9
+# Weight of finding a preference by its restatement. At 1, questions find their turn less often (docs/).
+_RESTATED = 0.2
+# Of an unrelated message: as long as the questions are, else their padding is most of the work.
+_MAX_CHARACTERS = 200
+
+
+class KeyCollator:
+    """
+    Batches of distinct preferences: a turn that states each, a question about it, and a turn that restates or reverses
+    it; neighbouring preferences and unrelated messages as negatives.
+
+    Args:
+        encoder ([`TurnEncoder`]): Its frozen layers read everything.
+        preferences (`Sequence[BankPreference]`): To draw from; `general` has the questions of each topic.
+        unrelated (`Sequence[str]`): Messages for which no preference matters.
+    """
+
+    def __init__(
+        self,
+        encoder: TurnEncoder,
+        preferences: Sequence[BankPreference],
+        general: Mapping[str, Sequence[str]],
+        unrelated: Sequence[str],
+    ) -> None:
+        self.encoder, self.preferences, self.general, self.unrelated = encoder, preferences, general, unrelated
+
+    def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+        """Rows have `index` (seeds what is drawn) and `preference`. Returns the arguments of [`key_loss`]."""
+        rng = random.Random(f"keys {rows[0]['index']}")
+        chosen = [self.preferences[row["preference"]] for row in rows]
+        stated = [rng.choice(p.forms) for p in chosen]
+        restated = [_restate(p, turn, rng) for p, turn in zip(chosen, stated, strict=True)]
+        general = [self.general.get(p.topic, p.questions) if rng.random() < 0.2 else p.questions for p in chosen]
+        asked = [Turn(rng.choice(questions)) for questions in general]
+        asked += [Turn(text[:_MAX_CHARACTERS]) for text in rng.choices(self.unrelated, k=len(chosen) // 3)]
+        restated += [Turn(p.different) for p in chosen if p.different]
+        topics = [p.topic for p in chosen]
+        same = torch.tensor([[i != j and a == b for j, b in enumerate(topics)] for i, a in enumerate(topics)])
+        return {
+            "stated": self.encoder.hidden_states(stated),
+            "restated": self.encoder.hidden_states(restated),
+            "asked": self.encoder.hidden_states(asked),
+            "same_topic": same,
+        }
+
+
+def _restate(p: BankPreference, stated: Turn, rng: random.Random) -> Turn:
+    return rng.choice([*[form for form in p.forms if form is not stated], Turn(p.opposite)])
+
+
+def key_loss(
+    key_encoder: KeyEncoder,
+    stated: EncoderPass,
+    restated: EncoderPass,
+    asked: EncoderPass,
+    same_topic: torch.Tensor,
+) -> torch.Tensor:
+    """
+    In-batch contrastive loss (InfoNCE): questions find their turn, turns their question among unrelated messages too,
+    and a restated or reversed preference its first statement. Turns of one topic are no negatives for a question.
+
+    Args:
+        stated ([`EncoderPass`]): Of `n` turns.
+        restated: Of `n` turns on the same matter, one by one, and any number of others.
+        asked: Of `n` questions about them, one by one, and any number of unrelated messages.
+        same_topic (`torch.Tensor` of shape `(n, n)`, bool): Pairs that are not to be told apart by a question.
+    """
+    turns, again, queries = key_encoder(stated), key_encoder(restated), key_encoder(asked)
+    n = len(turns)
+    own = torch.arange(n, device=turns.device)
+    scores = _SCALE * turns @ queries.T
+    same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
+    scores = scores.masked_fill(same, _SAME_TOPIC)
+    return (
+        F.cross_entropy(scores, own)
+        + F.cross_entropy(scores[:, :n].T, own)
+        + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)
+    )
+
+
+class KeyTrainer(Trainer):  # type: ignore[misc]
+    """The HF Trainer with [`key_loss`]."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        loss = key_loss(model, **inputs)  # type: ignore[arg-type]
+        return (loss, {}) if return_outputs else loss
+
+
+def train_keys(
+    key_encoder: KeyEncoder, encoder: TurnEncoder, unrelated: Sequence[str], arguments: KeyTrainingArguments
+) -> dict[str, float]:
+    """
+    Train the key encoder on the bank's topics that [`is_key_topic`] gives to it.
+
+    It starts from the encoder's own last layers, or goes on from the last checkpoint of `arguments.output_dir`.
+
+    Returns:
+        `dict[str, float]`: The Trainer's metrics.
+    """
+    preferences, topics = load_bank()
+    mine = [p for p in preferences if is_key_topic(p.topic)]
+    collator = KeyCollator(encoder, mine, {t.topic: t.questions for t in topics}, unrelated)
+    order = list(range(len(mine)))
+    rows, rng = [], random.Random(arguments.seed)
+    while len(rows) < arguments.max_steps * arguments.train_batch_size:
+        rows += rng.sample(order, len(order))
+    dataset = Dataset.from_dict({"preference": rows, "index": list(range(len(rows)))})
+    key_encoder.copy_last_layers(encoder.backbone)
+    trainer = KeyTrainer(key_encoder, arguments, data_collator=collator, train_dataset=dataset)
+    metrics = train_from_last(trainer)
+    key_encoder.eval()
+    return metrics
+
+
+def is_key_topic(topic: str) -> bool:
+    """
+    Whether the key encoder learns from a topic. The others are the gate's: it has to see cosines as they come out on
+    what the key encoder was not trained on.
+    """
+    return random.Random(topic).random() < 0.85
