@@ -138,6 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     table, agreement, examples, curves = [], [], [], {}
     alarms, prompts = "", []
     for name, rows in evaluation_sets(args.oasst, args.alpsbench).items():
+        rows.sort(key=lambda row: len(row["user"]))  # like lengths side by side: little padding
         turns = [Turn(row["user"], row["agent"]) for row in rows]
         found, matched = detector.detect(turns), rules.detect(turns)
         if name == PROMPTS:
