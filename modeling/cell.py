@@ -50,7 +50,7 @@ class MemoryCell(nn.Module, ABC):
 
     @abstractmethod
     def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
-        """Soft tokens, and how relevant the memory is to `query (batch, encoder_hidden_size)`."""
+        """Soft tokens, and how relevant the memory is to `query (batch, vector_size)`."""
 
     @abstractmethod
     def reset_parameters(self, words: torch.Tensor) -> None:

@@ -29,7 +29,7 @@ class SlotCell(MemoryCell):
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
     matter (`cos(k_j, k_best)` and `cos(q, k_j)` near it) the latest one speaks: what a user said last counts. Its words
-    become the soft tokens, after the learned frame tokens. Without a query it is the latest slot of all.
+    become the soft tokens, between the learned frame tokens. Without a query it is the latest slot of all.
 
     State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
     relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_weights (num_slots, slot_length)` (0 = empty),
@@ -222,7 +222,8 @@ class SlotCell(MemoryCell):
         content = content + scale * self.up(F.gelu(self.down(content / scale * self.hidden_size**0.5)))
         content = (content + self.position) * acts[:, None, None]
         frame = self.frame.expand(content.shape[0], -1, -1)
-        return CellReadout(torch.cat([frame, content], dim=1), gate, scores, weights)
+        # One frame token opens, the others follow the words and say what to do with them, as a reminder does.
+        return CellReadout(torch.cat([frame[:, :1], content, frame[:, 1:]], dim=1), gate, scores, weights)
 
     def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         row = torch.arange(best.shape[0], device=best.device)

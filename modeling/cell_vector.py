@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import nn
 
@@ -21,25 +23,29 @@ class VectorCell(MemoryCell):
 
     def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
         super().__init__(config, hidden_size)
-        self.turn_projection = nn.Linear(config.encoder_hidden_size, config.memory_size)
+        self.turn_projection = nn.Linear(config.vector_size, config.memory_size)
         self.projection_head = nn.Linear(config.memory_size, config.num_soft_tokens * hidden_size)
-        self.relevance = nn.Linear(config.memory_size, config.encoder_hidden_size)
+        self.relevance = nn.Linear(config.memory_size, config.vector_size)
         self.gate_bias = nn.Parameter(torch.empty(1))
         self.output_scale = nn.Parameter(torch.empty(1))
 
     def reset_parameters(self, words: torch.Tensor) -> None:
-        for linear in (self.turn_projection, self.projection_head, self.relevance):
-            linear.reset_parameters()
+        self.turn_projection.reset_parameters()
+        self.projection_head.reset_parameters()
+        # Open until training says otherwise: a recipe that doesn't train the gate, as the paper's, has none.
+        nn.init.zeros_(self.relevance.weight)
+        nn.init.zeros_(self.relevance.bias)
         nn.init.ones_(self.gate_bias)
         # The length of an ordinary embedding: soft tokens far longer or shorter than words read as noise.
         with torch.no_grad():
             self.output_scale.copy_(words.norm(dim=-1).mean()[None])
 
-    def _vector(self, state: MemoryState) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def vector(self, state: MemoryState) -> torch.Tensor:
+        """What the state holds for each user, `(batch, memory_size)`."""
 
     def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
-        memory = self._vector(state)  # (batch, memory_size)
+        memory = self.vector(state)  # (batch, memory_size)
         soft = self.projection_head(memory).view(-1, self.config.num_soft_tokens, self.hidden_size)
         soft = soft / soft.norm(dim=-1, keepdim=True).clamp_min(1e-6) * self.output_scale
         gate = self.gate_bias.expand(memory.shape[0])
@@ -84,7 +90,7 @@ class PrefLSTMCell(VectorCell):
         forget = torch.sigmoid(self.forget_gate(torch.cat([old, new], dim=-1)))
         return MemoryState(self.name, {"memory": forget * old + (1 - forget) * new, "writes": state["writes"] + 1})
 
-    def _vector(self, state: MemoryState) -> torch.Tensor:
+    def vector(self, state: MemoryState) -> torch.Tensor:
         return state["memory"]
 
 
@@ -118,5 +124,5 @@ class LSTMCell(VectorCell):
         hidden, cell = self.lstm(self.turn_projection(turn.pooled), (state["hidden"], state["cell"]))
         return MemoryState(self.name, {"hidden": hidden, "cell": cell, "writes": state["writes"] + 1})
 
-    def _vector(self, state: MemoryState) -> torch.Tensor:
+    def vector(self, state: MemoryState) -> torch.Tensor:
         return state["hidden"]

@@ -10,7 +10,7 @@ from peft import PeftConfig
 from .cell_registry import CELL_NAMES
 
 NUM_SLOTS = 256
-_FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers")
+_FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers", "classifier_vector_size")
 
 
 class _ExternalPeftType(str):
@@ -38,7 +38,8 @@ class PrefMemoryConfig(PeftConfig):
 
     Args:
         num_soft_tokens (`int`, defaults to 16): Soft tokens that one read puts before the LM.
-        cell (`str`, defaults to `"slots"`): Memory cell: `"slots"`, `"pref_lstm"` (the paper's) or `"lstm"`.
+        cell (`str`, defaults to `"slots"`): Memory cell: `"slots"`, `"pref_lstm"` (the paper's), `"lstm"`, `"prompt"`
+            (a soft prompt that knows nothing of its user) or `"one_vector"` (xRAG's form).
         memory_token_id (`int`, *optional*): Vocabulary id that stands for a soft token in `input_ids`, see
             [`pick_memory_token_id`]. It must be set before prompts with placeholders can be read.
         hidden_size (`int`, *optional*): Width of the LM's input embedding. Filled in from the LM.
@@ -48,9 +49,11 @@ class PrefMemoryConfig(PeftConfig):
             to make the vectors that stored turns are found by; 0 takes the encoder's own vectors.
         num_key_heads (`int`, defaults to 12): Attention heads of these layers, as the encoder has.
         memory_size (`int`, defaults to 512): Width of the state of the vector cells (`pref_lstm`, `lstm`).
-        num_slots (`int`, defaults to 256): Slots of the bank (`slots`); the oldest gives way when all are full.
-        num_frame_tokens (`int`, defaults to 4): How many of the soft tokens are learned and the same for all users
-            (`slots`); the other `num_soft_tokens - num_frame_tokens` carry a slot's words.
+        num_slots (`int`, defaults to 256): Turns that are kept (`slots`, `one_vector`); the oldest gives way when all
+            places are full.
+        num_frame_tokens (`int`, defaults to 5): How many of the soft tokens are learned and the same for all users
+            (`slots`), the first before a slot's words and the others after them; the other `num_soft_tokens -
+            num_frame_tokens` carry the words.
         frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
         transform_rank (`int`, defaults to 256): Width of the residual transform of a slot's words (`slots`).
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
@@ -60,7 +63,10 @@ class PrefMemoryConfig(PeftConfig):
             same matter: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.15): How far such a turn's cosine with the query may be below the
             best one's.
-        classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier.
+        classifier_vector_size (`int`, defaults to 0): Width of the classifier's pooled representation, where that is
+            the turn's vector, as in the paper; 0 takes the encoder's vector.
+        classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier. Where none is named
+            and one is needed, it is the one that ships with the package.
         classifier_revision (`str`, *optional*): Its revision.
 
     Raises:
@@ -78,13 +84,14 @@ class PrefMemoryConfig(PeftConfig):
     num_key_heads: int = field(default=12)
     memory_size: int = field(default=512)
     num_slots: int = field(default=NUM_SLOTS)
-    num_frame_tokens: int = field(default=4)
+    num_frame_tokens: int = field(default=5)
     frame_token_ids: list[int] | None = field(default=None)
     transform_rank: int = field(default=256)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
     matter_threshold: float = field(default=0.6)
     matter_margin: float = field(default=0.15)
+    classifier_vector_size: int = field(default=0)
     classifier_name_or_path: str | None = field(default=None)
     classifier_revision: str | None = field(default=None)
     # BaseTuner.inject_adapter reads `.target_modules` unconditionally.
@@ -114,11 +121,21 @@ class PrefMemoryConfig(PeftConfig):
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "
                 f"got {self.num_frame_tokens}: the rest carries a slot's words."
             )
+        if self.classifier_vector_size and (self.cell not in ("pref_lstm", "lstm") or self.num_key_layers):
+            raise ValueError(
+                "`classifier_vector_size` must be 0 but for the cells 'pref_lstm' and 'lstm' without key layers, got "
+                f"{self.classifier_vector_size}: elsewhere a turn's vector is the encoder's."
+            )
         if self.frame_token_ids is not None and len(self.frame_token_ids) != self.num_frame_tokens:
             raise ValueError(
                 f"`frame_token_ids` must hold `num_frame_tokens` ({self.num_frame_tokens}) ids, "
                 f"got {len(self.frame_token_ids)}."
             )
+
+    @property
+    def vector_size(self) -> int:
+        """Width of the vectors of turns and queries."""
+        return self.classifier_vector_size or self.encoder_hidden_size
 
     @property
     def slot_length(self) -> int:

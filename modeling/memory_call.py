@@ -22,7 +22,7 @@ class MemoryInputs:
 
     Args:
         memory_state ([`MemoryState`], *optional*): One row per prompt: one batch may serve many users.
-        memory_query (`torch.Tensor` of shape `(batch, encoder_hidden_size)`, *optional*):
+        memory_query (`torch.Tensor` of shape `(batch, vector_size)`, *optional*):
             The encoder's vector of each row's current message.
         memory_turns ([`EncodedTurn`], *optional*): `(batch, num_turns, …)`, to be written before the read (training).
         memory_turns_mask (`torch.Tensor` of shape `(batch, num_turns)`, *optional*): 1 where there is a turn.

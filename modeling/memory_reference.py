@@ -1,4 +1,4 @@
-"""The three cells once more in plain loops, row by row and slot by slot: for readers, and for the tests."""
+"""The cells once more in plain loops, row by row and slot by slot: for readers, and for the tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .cell import CellReadout, Embed
+from .cell_one_vector import OneVectorCell
+from .cell_prompt import PromptCell
 from .cell_slots import REVERSED, SAME, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
@@ -27,6 +29,10 @@ def reference_update(cell: nn.Module, turn: EncodedTurn, state: MemoryState) -> 
             rows.append(_write_pref_lstm(cell, one, row))
         elif isinstance(cell, LSTMCell):
             rows.append(_write_lstm(cell, one, row))
+        elif isinstance(cell, PromptCell):
+            rows.append({"writes": row["writes"] + 1})
+        elif isinstance(cell, OneVectorCell):
+            rows.append(_write_one_vector(one, row))
     return MemoryState(state.cell, {name: torch.stack([row[name] for row in rows]) for name in state.tensors})
 
 
@@ -42,6 +48,10 @@ def reference_read(cell: nn.Module, state: MemoryState, query: torch.Tensor | No
             weights.append(weight)
         elif isinstance(cell, VectorCell):
             tokens, gate = _read_vector(cell, row["memory" if isinstance(cell, PrefLSTMCell) else "hidden"], q)
+        elif isinstance(cell, PromptCell):
+            tokens, gate = cell.tokens, torch.tensor(1.0)
+        elif isinstance(cell, OneVectorCell):
+            tokens, gate = _read_one_vector(cell, row, q), torch.tensor(1.0)
         soft.append(tokens)
         gates.append(gate)
     slots = (torch.stack(scores), torch.stack(weights)) if scores else (None, None)
@@ -73,6 +83,27 @@ def _read_vector(
     for token in cell.projection_head(memory).chunk(cell.config.num_soft_tokens):
         tokens.append(token / token.norm() * cell.output_scale * _one(torch.sigmoid(gate)))
     return torch.stack(tokens), gate
+
+
+def _write_one_vector(turn: EncodedTurn, row: Row) -> Row:
+    vectors, order, writes = list(row["vectors"]), row["order"].tolist(), row["writes"] + 1
+    oldest = order.index(min(order))  # a free place has the time 0
+    vectors[oldest], order[oldest] = turn.pooled, int(writes)
+    return {"vectors": torch.stack(vectors), "order": torch.tensor(order), "writes": writes}
+
+
+def _read_one_vector(cell: OneVectorCell, row: Row, query: torch.Tensor | None) -> torch.Tensor:
+    order = row["order"].tolist()
+    chosen = order.index(max(order))
+    if query is not None:
+        cosines = [
+            (v @ query / (v.norm() * query.norm())).item() if t else -2.0
+            for v, t in zip(row["vectors"], order, strict=True)
+        ]
+        chosen = max(range(len(order)), key=lambda j: (cosines[j], order[j]))
+    first = cell.first.weight @ row["vectors"][chosen] + cell.first.bias
+    tokens = cell.second.weight @ F.gelu(first) + cell.second.bias
+    return torch.stack(tokens.chunk(cell.config.num_soft_tokens))
 
 
 def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
@@ -153,13 +184,14 @@ def _read_slots(
     if filled:
         acts = acts * row["strengths"][chosen]
 
-    tokens = list(cell.frame)
+    tokens = list(cell.frame[:1])
     for place in range(cell.config.slot_length):
         weight = row["token_weights"][chosen, place]
         word = embed(row["token_ids"][chosen, place].long()) * weight if weight > 0 else cell.blank
         length = word.norm()
         word = word + length * cell.up(F.gelu(cell.down(word / length * cell.hidden_size**0.5)))
         tokens.append((word + cell.position[place]) * acts)
+    tokens += list(cell.frame[1:])
     return torch.stack(tokens), gate, scores, weights
 
 

@@ -202,7 +202,22 @@ class PreferenceClassifier(PreTrainedModel):
         token_type_ids: torch.Tensor,
     ) -> torch.Tensor:
         """
-        The logits from hidden states that somebody computed already.
+        The logits from hidden states that somebody computed already, float `(batch, 2)`.
+
+        Args:
+            hidden_states, attention_mask, token_type_ids: As for [`~PreferenceClassifier.represent`].
+        """
+        score = self.head(self.represent(hidden_states, attention_mask, token_type_ids)).squeeze(-1)  # (batch,)
+        return torch.stack([torch.zeros_like(score), score], dim=-1)
+
+    def represent(
+        self,
+        hidden_states: tuple[torch.Tensor | None, ...],
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+    ) -> torch.Tensor:
+        """
+        The pooled representation of each turn, which the MLP reads.
 
         Args:
             hidden_states (tuple of `num_hidden_layers + 1` float tensors `(batch, length, hidden)`):
@@ -212,7 +227,7 @@ class PreferenceClassifier(PreTrainedModel):
             token_type_ids (int64 `(batch, length)`): 1 on the user's segment.
 
         Returns:
-            float `(batch, 2)`: The logits.
+            float `(batch, pooler.output_size)`.
         """
         states = [hidden_states[index] for index in self.config.hidden_state_indices]
         if len(self.tuned_layers):
@@ -227,8 +242,8 @@ class PreferenceClassifier(PreTrainedModel):
         read = attention_mask.bool()
         user = read & token_type_ids.bool()
         user = torch.where(user.any(1, keepdim=True), user, read)
-        score = self.head(self.pooler(mixed, user)).squeeze(-1)  # (batch,)
-        return torch.stack([torch.zeros_like(score), score], dim=-1)
+        pooled: torch.Tensor = self.pooler(mixed, user)
+        return pooled
 
 
 def _last_layers(encoder: PreTrainedModel, number: int) -> nn.ModuleList:

@@ -13,18 +13,21 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 
+from .adapter_folder import adapter_folder
+from .classifier_vectors import ClassifierVectors
 from .configuration_pref_lstm import PrefLSTMConfig
 from .configuration_pref_memory import PEFT_TYPE, PrefMemoryConfig
+from .load_detector import load_classifier, load_detector
 from .memory_state import MemoryState
 from .outputs import EncodedTurn, MemoryReadout
 from .peft_method import PrefMemoryModel
 from .placeholder import pick_memory_token_id
 from .pref_memory import PrefMemory
 from .resolve import load_language_model
-from .turn import Turn
+from .turn import Detector, Turn
 from .turn_encoder import TurnEncoder
 
-_FRAME = "\nMy preference:"
+_FRAME = (" (", " Follow this preference.)")
 
 
 class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -51,6 +54,8 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         self.tokenizer = tokenizer
         self.generation_config = lm.generation_config
         self._encoder: TurnEncoder | None = None
+        self._detector: Detector | None = None
+        self._token: str | bool | None = None
 
     @classmethod
     def from_language_model(
@@ -71,9 +76,11 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         if config.memory_token_id is None:
             config.memory_token_id = pick_memory_token_id(tokenizer, lm.get_input_embeddings().weight.shape[0])
         if config.frame_token_ids is None and config.cell == "slots":
-            words = tokenizer(_FRAME, add_special_tokens=False)["input_ids"]
+            words = [i for part in _FRAME for i in tokenizer(part, add_special_tokens=False)["input_ids"]]
             if len(words) == config.num_frame_tokens:
                 config.frame_token_ids = words
+        # Known only of an LM that came from the Hub.
+        config.revision = config.revision or getattr(lm.config, "_commit_hash", None)
         return cls(get_peft_model(lm, config), tokenizer)
 
     @classmethod
@@ -84,45 +91,46 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         lm: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         revision: str | None = None,
+        token: str | bool | None = None,
         is_trainable: bool = False,
         **lm_kwargs: Any,
     ) -> PrefLSTMForCausalLM:
         """
-        Load an adapter, and the LM that it names.
+        Load an adapter, and the LM that it names. Its encoder and detector are loaded when they are first needed.
 
         Args:
             name (`str`): Folder or hub id of the adapter.
             lm, tokenizer (*optional*): An LM that is loaded already, with its tokenizer.
-            revision (`str`, *optional*): Of the adapter.
+            revision (`str`, *optional*): Of the adapter. The LM's and the detector's stand in its configuration.
+            token (`str` or `bool`, *optional*): For private repositories; by default the one that is logged in.
             is_trainable (`bool`, defaults to `False`): Whether the adapter is to be trained further.
             lm_kwargs: For [`load_language_model`] (`dtype`, `device_map`, …).
 
         Raises:
             ValueError: if `name` is no preference memory adapter, or only one of `lm` and `tokenizer` is given.
+            FileNotFoundError, PermissionError: as [`adapter_folder`].
         """
         if (lm is None) != (tokenizer is None):
             raise ValueError("`lm` and `tokenizer` must be given together, got only one of them.")
-        folder = Path(name)
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            if folder.exists() and not (folder / file).is_file():
-                raise ValueError(
-                    f"Expected an adapter folder with `{file}`, found none in '{name}'. "
-                    "Pass the folder that `save_pretrained` wrote."
-                )
+        folder = adapter_folder(str(name), revision, token)
         try:
-            config = PeftConfig.from_pretrained(str(name), revision=revision)
+            config = PeftConfig.from_pretrained(str(folder))
         except json.JSONDecodeError as error:
             raise ValueError(f"'{name}' must hold a JSON `adapter_config.json`, but it is damaged ({error}).") from None
         _check_type(config, f"'{name}'")
         if lm is None or tokenizer is None:
-            lm, tokenizer = load_language_model(config.base_model_name_or_path, **lm_kwargs)
+            lm_kwargs.update({"token": token} if token is not None else {})
+            lm, tokenizer = load_language_model(
+                config.base_model_name_or_path, **{"revision": config.revision, **lm_kwargs}
+            )
         try:
-            model: PeftModel = PeftModel.from_pretrained(lm, str(name), revision=revision, is_trainable=is_trainable)
+            model: PeftModel = PeftModel.from_pretrained(lm, str(folder), is_trainable=is_trainable)
         except SafetensorError as error:
             raise ValueError(
                 f"'{name}' must hold a whole `adapter_model.safetensors`, but it is damaged ({error}). Fetch it again."
             ) from None
         out = cls(model, tokenizer)
+        out._token = token
         out.train(is_trainable)
         return out
 
@@ -130,6 +138,11 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         """Write the adapter folder (`adapter_config.json`, `adapter_model.safetensors`, `README.md`), no LM weights."""
         kwargs.pop("state_dict", None)  # the Trainer passes the whole model's
         self.language_model.save_pretrained(str(save_directory), save_embedding_layers=False, **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
+        """As `PushToHubMixin.push_to_hub`, but private by default. `pref-lstm publish` adds a card."""
+        url: str = super().push_to_hub(repo_id, private=private, **kwargs)
+        return url
 
     @property
     def memory_config(self) -> PrefMemoryConfig:
@@ -149,9 +162,24 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
     def encoder(self) -> TurnEncoder:
         """The turn encoder that the adapter names, loaded when it is first needed."""
         if self._encoder is None:
-            name = self.memory_config.encoder_name_or_path
+            config = self.memory_config
+            name = config.encoder_name_or_path
             self._encoder = TurnEncoder.from_pretrained(name, self.tokenizer, self.memory.key_encoder)
+            if config.classifier_vector_size:
+                classifier = load_classifier(
+                    config.classifier_name_or_path, config.classifier_revision, self._token, self._encoder.backbone
+                )
+                self._encoder.key_encoder = ClassifierVectors(classifier, config.classifier_vector_size, name)
         return self._encoder
+
+    @property
+    def detector(self) -> Detector:
+        """The detector that the adapter names, at the revision it names, or else the shipped one."""
+        if self._detector is None:
+            config = self.memory_config
+            name, revision = config.classifier_name_or_path, config.classifier_revision
+            self._detector = load_detector(name, revision, self._token) if name else load_detector()
+        return self._detector
 
     def initial_state(self, batch_size: int = 1) -> MemoryState:
         """An empty memory for each of `batch_size` users."""

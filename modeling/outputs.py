@@ -31,7 +31,7 @@ class EncodedTurn(ModelOutput):
     Turns as the memory reads them; one turn per row, or `(batch, num_turns, …)` for [`PrefMemory.scan`].
 
     Args:
-        pooled (`torch.Tensor` of shape `(batch, encoder_hidden_size)`, float32): The encoder's vector of the turn.
+        pooled (`torch.Tensor` of shape `(batch, vector_size)`, float32): The turn's vector, the encoder's as a rule.
         token_ids (`torch.Tensor` of shape `(batch, turn_length)`, int64): The user's words in the LM's vocabulary.
         token_mask (`torch.Tensor` of shape `(batch, turn_length)`, bool): True where the token is real.
         token_features (`torch.Tensor` of shape `(batch, turn_length, encoder_hidden_size)`, float32):

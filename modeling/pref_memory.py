@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from .cell import Embed, MemoryCell
+from .cell_one_vector import OneVectorCell
+from .cell_prompt import PromptCell
 from .cell_slots import SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell
 from .configuration_pref_memory import PrefMemoryConfig
@@ -15,7 +17,9 @@ from .key_encoder import KeyEncoder
 from .memory_state import MemoryState
 from .outputs import EncodedTurn, MemoryReadout
 
-CELLS: dict[str, type[MemoryCell]] = {cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell)}
+CELLS: dict[str, type[MemoryCell]] = {
+    cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell, PromptCell, OneVectorCell)
+}
 
 
 class PrefMemory(nn.Module):
@@ -51,9 +55,9 @@ class PrefMemory(nn.Module):
     ) -> MemoryState:
         """As [`MemoryCell.update`], after checking that turn and state fit this memory."""
         self._check_state(state)
-        if turn.pooled.shape != (state.batch_size, self.config.encoder_hidden_size):
+        if turn.pooled.shape != (state.batch_size, self.config.vector_size):
             raise ValueError(
-                f"`turn.pooled` must be ({state.batch_size}, {self.config.encoder_hidden_size}), one row per state of "
+                f"`turn.pooled` must be ({state.batch_size}, {self.config.vector_size}), one row per state of "
                 f"the encoder's width, got {tuple(turn.pooled.shape)}. "
                 f"Is '{self.config.encoder_name_or_path}' the encoder?"
             )
@@ -88,16 +92,16 @@ class PrefMemory(nn.Module):
         Args:
             state ([`MemoryState`]): One row per prompt.
             embed: The LM's input embedding.
-            query (`torch.Tensor` of shape `(batch, encoder_hidden_size)`, *optional*):
+            query (`torch.Tensor` of shape `(batch, vector_size)`, *optional*):
                 The encoder's vector of the user's current message. Without one the read is unconditional.
 
         Returns:
             [`MemoryReadout`]. An empty memory is closed, whatever its gate says.
         """
         self._check_state(state)
-        if query is not None and query.shape != (state.batch_size, self.config.encoder_hidden_size):
+        if query is not None and query.shape != (state.batch_size, self.config.vector_size):
             raise ValueError(
-                f"`query` must be ({state.batch_size}, {self.config.encoder_hidden_size}), one row per state of the "
+                f"`query` must be ({state.batch_size}, {self.config.vector_size}), one row per state of the "
                 f"encoder's width, got {tuple(query.shape)}. Make it with `TurnEncoder.encode_query`."
             )
         out = self.cell.read(state, query, embed)

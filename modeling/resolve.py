@@ -102,7 +102,8 @@ def load_language_model(name: str = DEFAULT_LM, **kwargs: Any) -> tuple[PreTrain
 
     Returns:
         The LM in eval mode and the tokenizer. `model.name_or_path` is the hub id where one is known, so that adapters
-        saved later name it and not a folder of this computer.
+        saved later name it and not a folder of this computer; `model.config._commit_hash` is the Hub's commit, if the
+        LM came from there.
     """
     source = resolve_model(name)
     revision = {"revision": kwargs["revision"]} if kwargs.get("revision") and source == name else {}
@@ -115,6 +116,10 @@ def load_language_model(name: str = DEFAULT_LM, **kwargs: Any) -> tuple[PreTrain
     if source != name:
         model.config._name_or_path = EMBEDDED[name].hub_id if name in EMBEDDED else name
         model.name_or_path = model.config._name_or_path
+    # transformers does not say which commit it loaded; the cache's folder is called after it.
+    cached = None if Path(source).exists() else try_to_load_from_cache(source, "config.json", **revision)
+    if isinstance(cached, str):
+        model.config._commit_hash = Path(cached).parent.name
     return model.eval(), tokenizer
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
@@ -33,8 +32,8 @@ class TurnEncoder:
         encoder ([`~sentence_transformers.SentenceTransformer`]): The model; it is frozen and put into eval mode.
         lm_tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Tokenizer of the LM whose embeddings are copied.
         name (`str`, defaults to `""`): What the encoder was loaded by, so that a classifier can tell its backbone.
-        key_encoder ([`KeyEncoder`], *optional*): The adapter's (`memory.key_encoder`), where it has one: it makes the
-            vectors instead of the encoder's own last layers.
+        key_encoder (`nn.Module`, *optional*): Makes the vectors from an [`EncoderPass`] instead of the encoder's own
+            pooling: the adapter's [`KeyEncoder`] (`memory.key_encoder`), or [`ClassifierVectors`].
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class TurnEncoder:
         encoder: SentenceTransformer,
         lm_tokenizer: PreTrainedTokenizerBase,
         name: str = "",
-        key_encoder: KeyEncoder | None = None,
+        key_encoder: nn.Module | None = None,
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = encoder.tokenizer
@@ -52,7 +51,7 @@ class TurnEncoder:
 
     @classmethod
     def from_pretrained(
-        cls, name: str, lm_tokenizer: PreTrainedTokenizerBase, key_encoder: KeyEncoder | None = None
+        cls, name: str, lm_tokenizer: PreTrainedTokenizerBase, key_encoder: nn.Module | None = None
     ) -> TurnEncoder:
         """Load the encoder by folder, hub id or embedded name."""
         from sentence_transformers import SentenceTransformer  # takes seconds, and few commands need it

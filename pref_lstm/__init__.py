@@ -15,6 +15,8 @@ if not (_HERE / "modeling").is_dir():
 import_module("pref_lstm.modeling")
 
 if TYPE_CHECKING:
+    from pref_lstm.hub_pair import HubModel as HubModel
+    from pref_lstm.hub_pair import push_to_hub as push_to_hub
     from pref_lstm.modeling import Detection as Detection
     from pref_lstm.modeling import Detector as Detector
     from pref_lstm.modeling import HeuristicDetector as HeuristicDetector
@@ -36,6 +38,7 @@ _WHERE = {
     "Detection": "pref_lstm.modeling",
     "Detector": "pref_lstm.modeling",
     "HeuristicDetector": "pref_lstm.modeling",
+    "HubModel": "pref_lstm.hub_pair",
     "MemoryState": "pref_lstm.modeling",
     "PrefLSTMForCausalLM": "pref_lstm.modeling",
     "PrefMemory": "pref_lstm.modeling",
@@ -47,6 +50,7 @@ _WHERE = {
     "load_default_model": "pref_lstm.modeling",
     "load_detector": "pref_lstm.modeling",
     "load_language_model": "pref_lstm.modeling",
+    "push_to_hub": "pref_lstm.hub_pair",
 }
 __all__ = list(_WHERE)
 

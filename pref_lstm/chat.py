@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pref_lstm.modeling.defaults import load_default_detector, load_default_model
+from pref_lstm.modeling.defaults import load_default_model
 from pref_lstm.modeling.turn import Turn
 
-from .inspection import describe_slots
+from .inspection import describe_stored
 from .session import ChatSession
+from .trace import TraceStep, trace_message
 from .user_store import UserStore
 
 _HELP = "/memory: what is stored · /why: what acted on the last answer · /forget N: erase turn N · /help · /quit"
@@ -36,6 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="length of an answer (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the conversation to this file")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="also draw gates and slots over the conversation to this PNG file"
+    )
     return parser
 
 
@@ -44,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     with console.status("loading the language model, the memory and the detector"):
         model, is_trained = load_default_model(options.model)
-        detector = load_default_detector()
+        detector = model.detector
     if not is_trained:
         console.print("[yellow]The memory is UNTRAINED: it copies words and nothing was learned yet.[/]")
     options.store.mkdir(parents=True, exist_ok=True)
@@ -70,6 +74,10 @@ def run(options: argparse.Namespace) -> int:
                 console.print("\n[dim](interrupted; what you said is stored if it was let in)[/]")
     if options.json:
         options.json.write_text(json.dumps(log, indent=2, ensure_ascii=False) + "\n")
+    if options.plot:
+        from .trace_plot import plot_trace
+
+        plot_trace(chat.trace).savefig(options.plot, dpi=120)
     return 0
 
 
@@ -79,12 +87,16 @@ class _Chat:
     def __init__(self, console: Console, store: UserStore, user: str, session: ChatSession) -> None:
         self.console, self.store, self.user, self.session = console, store, user, session
         self.last_message = ""
+        self.trace: list[TraceStep] = []
 
     def say(self, text: str) -> dict[str, Any]:
         """Store what the user said if it is a preference, then answer."""
+        before = self.store.state(self.user)
         record = self.store.observe(self.user, Turn(text, self.session.last_agent_line))
-        self.session.state = self.store.state(self.user)
+        self.session.state = after = self.store.state(self.user)
         detection = record.detection
+        if after.cell == "slots":
+            self.trace.append(trace_message(self.session.model, text, detection, before, after))
         verdict = "written" if record.written else "known already" if detection.is_preference else "not stored"
         self.console.print(f"[dim]  detector: {verdict} ({escape(detection.reason)})[/]")
         self.console.print("[bold]agent:[/] ", end="")
@@ -111,15 +123,11 @@ class _Chat:
         if not records:
             self.console.print("[dim]  Nothing is stored.[/]")
             return
-        table = Table("turn", "when", "what you said")
-        for record in records:
-            said = "(kept without text)" if record.turn is None else record.turn.user
-            table.add_row(str(record.id), f"{record.time:%Y-%m-%d %H:%M}", escape(said))
+        table = Table("turn", "what you said", "age", "slot", "words it holds", "strength")
+        for view in describe_stored(self.session.model, self.store.state(self.user), records):
+            slot = ("-", "-", "-") if view.slot is None else (str(view.slot), view.words or "", f"{view.strength:.2f}")
+            table.add_row(str(view.id), escape(view.said), view.age, *map(escape, slot))
         self.console.print(table)
-        slots = Table("slot", "words it holds", "strength")
-        for slot in describe_slots(self.session.model, self.store.state(self.user)):
-            slots.add_row(str(slot.index), escape(slot.words), f"{slot.strength:.2f}")
-        self.console.print(slots)
 
     def show_why(self) -> None:
         """Which stored turns acted on the last answer."""
@@ -140,6 +148,7 @@ class _Chat:
             self.console.print(f"[red]{escape(str(error))}[/]")
             return
         self.session.state = self.store.state(self.user)
+        self.trace.clear()  # a picture of earlier messages would show the forgotten words
         self.console.print(f"[dim]  Turn {argument} is forgotten.[/]")
 
 

@@ -19,6 +19,9 @@ COMMANDS = {
     "train-memory": ("pref_lstm.training.train_memory", "stage 2: the memory of a frozen LM"),
     "evaluate-classifier": ("pref_lstm.training.evaluate_classifier", "measure a detector on labelled turns"),
     "evaluate-memory": ("pref_lstm.training.evaluate_memory", "how much of a stored preference reaches the answers"),
+    "evaluate-conflicts": ("pref_lstm.training.evaluate_conflicts", "what a repeated or reversed preference does"),
+    "benchmark": ("pref_lstm.training.benchmark", "what the memory costs, beside text, retrieval and prompt tuning"),
+    "publish": ("pref_lstm.publish", "adapter and classifier with their cards to the Hub"),
 }
 
 
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
         print(f"pref-lstm {arguments.command}: {error}", file=sys.stderr)
         return 2
 

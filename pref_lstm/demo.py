@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from pref_lstm.modeling.defaults import load_default_detector, load_default_model
+from pref_lstm.modeling.defaults import load_default_model
 from pref_lstm.modeling.turn import Turn
 
 from .inspection import describe_slots
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
         progress.add_task("loading the language model, the memory and the detector")
         model, is_trained = load_default_model(options.model)
-        detector = load_default_detector()
+        detector = model.detector
     name = model.memory_config.base_model_name_or_path
     kind = "trained" if is_trained else "UNTRAINED: it copies words and nothing was learned yet"
     console.print(

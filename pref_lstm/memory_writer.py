@@ -59,8 +59,9 @@ class MemoryWriter:
         if stored.turn is not None:
             return self.encode(stored.turn)
         vocab_size = self._model.get_input_embeddings().get_parameter("weight").shape[0]
-        width = self._model.memory_config.encoder_hidden_size
-        return self._on_device(turn_from_bytes(stored.tensors or b"", width, vocab_size))
+        config = self._model.memory_config
+        widths = config.vector_size, config.encoder_hidden_size
+        return self._on_device(turn_from_bytes(stored.tensors or b"", *widths, vocab_size))
 
     @torch.no_grad()
     def write(self, encoded: EncodedTurn, state: MemoryState) -> tuple[MemoryState, int | None]:

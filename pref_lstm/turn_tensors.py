@@ -15,12 +15,13 @@ def turn_to_bytes(turn: EncodedTurn) -> bytes:
     return tensors_to_bytes(dict(turn.items()), {"format": _FORMAT})
 
 
-def turn_from_bytes(data: bytes, encoder_hidden_size: int, vocab_size: int) -> EncodedTurn:
+def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int, vocab_size: int) -> EncodedTurn:
     """
     What [`turn_to_bytes`] wrote, bit for bit.
 
     Args:
         data (`bytes`): Of one turn.
+        vector_size (`int`): Width of the turn's vector.
         encoder_hidden_size (`int`): Width of the encoder that the turn must fit.
         vocab_size (`int`): Rows of the LM's input embedding, which its token ids must stay below.
 
@@ -36,7 +37,7 @@ def turn_from_bytes(data: bytes, encoder_hidden_size: int, vocab_size: int) -> E
     token_ids = tensors.get("token_ids")
     length = token_ids.shape[1] if token_ids is not None and token_ids.dim() == 2 else 0
     expected = {
-        "pooled": ((1, encoder_hidden_size), torch.float32),
+        "pooled": ((1, vector_size), torch.float32),
         "token_ids": ((1, length), torch.int64),
         "token_mask": ((1, length), torch.bool),
         "token_features": ((1, length, encoder_hidden_size), torch.float32),

@@ -285,7 +285,8 @@ def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch,
     arguments += ["--disable_tqdm", "true", "--learning_rate", "1e-2", "--head_learning_rate", "1e-2"]
     straight = train_classifier.main([*arguments, "--num_train_epochs", "4"])
     files = {path.name for path in output.iterdir() if path.suffix != ".arrow" and path.is_file()}
-    assert files == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    card = {"README.md", "card_facts.json"}
+    assert files == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", *card}
 
     for checkpoint in sorted(output.glob("checkpoint-*"))[2:]:
         for file in checkpoint.iterdir():

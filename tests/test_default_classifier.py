@@ -18,6 +18,7 @@ def detector():
 def test_the_folder_is_small_and_names_the_encoder_by_its_hub_id():
     folder = Path(default_classifier_path())
     assert {path.name for path in folder.iterdir()} == {
+        "card_facts.json",
         "config.json",
         "model.safetensors",
         "tokenizer.json",

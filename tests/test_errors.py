@@ -55,7 +55,9 @@ def test_a_typo_in_the_config():
 
 
 def test_an_unknown_cell():
-    with refused(ValueError, "`cell` must be one of ['slots', 'pref_lstm', 'lstm'], got 'gru'."):
+    with refused(
+        ValueError, "`cell` must be one of ['slots', 'pref_lstm', 'lstm', 'prompt', 'one_vector'], got 'gru'."
+    ):
         tiny_config("gru")
 
 
@@ -71,6 +73,7 @@ def test_an_unknown_cell():
         ("relation_size", 0, 1),
         ("hidden_size", 0, 1),
         ("num_frame_tokens", -1, 0),
+        ("classifier_vector_size", -1, 0),
         ("num_frame_tokens", "2", 0),
         ("memory_token_id", -1, 0),
         ("memory_token_id", "<mem>", 0),
@@ -85,6 +88,16 @@ def test_too_many_frame_tokens():
     message = "`num_frame_tokens` must be below `num_soft_tokens` (6), got 6: the rest carries a slot's words."
     with refused(ValueError, message):
         tiny_config(num_frame_tokens=6)
+
+
+@pytest.mark.parametrize("other", [{"cell": "slots"}, {"cell": "one_vector"}, {"cell": "lstm", "num_key_layers": 1}])
+def test_vectors_from_two_places(other):
+    message = (
+        "`classifier_vector_size` must be 0 but for the cells 'pref_lstm' and 'lstm' without key layers, got 8: "
+        "elsewhere a turn's vector is the encoder's."
+    )
+    with refused(ValueError, message):
+        tiny_config(classifier_vector_size=8, **other)
 
 
 def test_frame_ids_of_another_number():
@@ -237,7 +250,11 @@ def test_a_folder_that_is_no_adapter(folder, file):
 
 
 def test_a_folder_that_is_absent(tmp_path):
-    with refused(ValueError, f"Can't find 'adapter_config.json' at '{tmp_path / 'none'}'"):
+    message = (
+        f"Expected a folder or a hub id of an adapter, got '{tmp_path / 'none'}': there is no such folder, and the Hub "
+        "shows no such repository. Check the name; if it is private, log in with `hf auth login`."
+    )
+    with refused(FileNotFoundError, message):
         load(tmp_path / "none")
 
 

@@ -227,6 +227,35 @@ def test_the_oldest_slot_gives_way():
     torch.testing.assert_close(state["keys"][0], keys[[5, 6, 7, 3, 4]], **TOLERANCE)
 
 
+def test_the_prompt_is_the_same_for_every_user():
+    memory = make_memory("prompt")
+    states = [memory.scan(random_turns(2, n, seed=n), embed, torch.ones(2, n)) for n in (1, 4)]
+    reads = [memory.read(state, embed, torch.randn(2, ENCODER_WIDTH)) for state in states]
+    assert all(read.is_open.all() for read in reads)
+    assert all(torch.equal(row, memory.cell.tokens) for read in reads for row in read.soft_tokens)
+
+
+def test_one_vector_reads_the_nearest_turn_and_forgets_the_oldest():
+    memory = make_memory("one_vector")
+    turns = random_turns(1, 7)  # two more than there are places
+    state = memory.scan(turns, embed, torch.ones(1, 7))
+    assert state["order"].tolist() == [[6, 7, 3, 4, 5]]
+    for t in range(2, 7):
+        alone = memory.update(at(turns, t), memory.initial_state(1), embed)
+        nearest = memory.read(state, embed, 3 * turns.pooled[:, t] + 0.1)
+        torch.testing.assert_close(nearest.soft_tokens, memory.read(alone, embed).soft_tokens, **TOLERANCE)
+    latest = memory.read(state, embed)
+    torch.testing.assert_close(latest.soft_tokens, memory.read(alone, embed).soft_tokens, **TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", ["pref_lstm", "lstm"])
+def test_the_gate_of_a_vector_cell_is_open_until_trained(cell):
+    memory = PrefMemory(tiny_config(cell), HIDDEN)
+    memory.cell.reset_parameters(WORDS)
+    state = memory.scan(random_turns(3, 2), embed, torch.ones(3, 2))
+    assert memory.read(state, embed, 100 * torch.randn(3, ENCODER_WIDTH)).is_open.all()
+
+
 def test_a_slot_holds_the_most_salient_words_in_their_order():
     memory = make_memory("slots")
     memory.cell.reset_parameters(WORDS)
@@ -257,7 +286,7 @@ def test_a_state_has_one_size_of_at_most_a_mebibyte(cell):
     assert {n: t.dtype for n, t in state.tensors.items()} == {n: t.dtype for n, t in empty.tensors.items()}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["slots", "pref_lstm", "lstm"])
 @pytest.mark.parametrize("is_open", [True, False])
 def test_the_gate_opens_and_closes_by_its_logit(cell, is_open):
     memory = make_memory(cell)
@@ -296,3 +325,51 @@ def test_turns_that_are_far_apart_neither_repeat_nor_reverse_each_other():
     memory.cell.config.relation_threshold = 0.999
     far = memory.scan(turns, embed, mask)
     assert int((far["strengths"] > 0).sum()) == 5
+
+
+def stored(memory, cosines_to_query, cosines_to_first):
+    """A state whose slots were written in order, with the given cosines, and the query."""
+    state = memory.initial_state(1)
+    keys = torch.zeros(1, memory.config.num_slots, ENCODER_WIDTH)
+    query = torch.eye(ENCODER_WIDTH)[:1]
+    first = torch.eye(ENCODER_WIDTH)[0] * cosines_to_query[0]
+    first[1] = (1 - cosines_to_query[0] ** 2) ** 0.5
+    for j, (to_query, to_first) in enumerate(zip(cosines_to_query, cosines_to_first, strict=True)):
+        keys[0, j, 0] = to_query
+        keys[0, j, 1] = (to_first - to_query * first[0]) / first[1]
+        keys[0, j, 2 + j] = (1 - keys[0, j].square().sum()).clamp_min(0) ** 0.5
+    n = len(cosines_to_query)
+    tensors = dict(state.tensors)
+    tensors["keys"] = keys
+    tensors["strengths"][0, :n] = 1
+    tensors["times"][0, :n] = torch.arange(1, n + 1)
+    tensors["token_ids"][0, :n] = torch.arange(8, 8 + n)[:, None].int()
+    tensors["token_weights"][0, :n] = 1
+    tensors["writes"] = torch.tensor([n])
+    return MemoryState(state.cell, tensors), query
+
+
+@pytest.mark.parametrize(
+    ("to_query", "to_first", "read"),
+    [
+        ((0.8, 0.75), (1.0, 0.9), 1),  # on the same matter, said later
+        ((0.8, 0.85), (1.0, 0.9), 1),  # the best one is the latest already
+        ((0.8, 0.75), (1.0, 0.61), 0),  # another matter
+        ((0.8, 0.6), (1.0, 0.9), 0),  # the same matter, but the question is about the other
+        ((0.8, 0.78, 0.76), (1.0, 0.95, 0.9), 2),  # the latest of three
+    ],
+)
+def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read):
+    memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN)
+    memory.cell.reset_parameters(WORDS)
+    state, query = stored(memory, to_query, to_first)
+    word = memory.read(state, embed, query).soft_tokens[0, 1]
+    alone = [memory.read(one_slot(state, j), embed, query).soft_tokens[0, 1] for j in range(len(to_query))]
+    torch.testing.assert_close(word, alone[read], **TOLERANCE)
+    assert all(not torch.allclose(word, other) for j, other in enumerate(alone) if j != read)
+
+
+def one_slot(state, j):
+    strengths = torch.zeros_like(state["strengths"])
+    strengths[0, j] = 1
+    return MemoryState(state.cell, {**state.tensors, "strengths": strengths})

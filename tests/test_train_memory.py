@@ -3,19 +3,11 @@
 import json
 import shutil
 
-import pytest
 import torch
-from pref_lstm.training import bank
+from pref_lstm.training.bank import bank_fingerprint
 from pref_lstm.training.train_memory import main
 from safetensors.torch import load_file
-from tiny_bank import training_files, use_tiny_bank
-
-
-@pytest.fixture(autouse=True)
-def _bank(monkeypatch):
-    use_tiny_bank(monkeypatch)
-    yield
-    bank.load_bank.cache_clear()
+from tiny_bank import bank_files, training_files
 
 
 def weights(folder):
@@ -40,8 +32,10 @@ def test_the_report_says_what_was_done(tmp_path):
     report = tmp_path / "r.json"
     assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
-    assert found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank.bank_fingerprint()
-    assert {"loss", "loss_distill", "loss_opening"} <= found["log"][0].keys()
+    assert (
+        found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
+    )
+    assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
 
 
@@ -56,3 +50,19 @@ def test_every_part_of_the_memory_learns_and_the_lm_does_not(tmp_path):
     learnt, start = weights(tmp_path / "run"), weights(tmp_path / "still")
     moved = {name.split(".cell.")[-1].split(".")[0] for name in learnt if not torch.equal(learnt[name], start[name])}
     assert {"frame", "position", "up", "down", "salience"} <= moved
+
+
+def test_a_finished_run_only_loads_its_weights(tmp_path):
+    """Also where the recipe counts epochs and not steps."""
+    options = training_files(tmp_path, max_steps=-1, num_train_epochs=1, save_steps=3)
+    assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
+    first, log = weights(tmp_path / "run"), json.loads((tmp_path / "run" / "training.json").read_text())
+    assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
+    again = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert again["train_seconds"] == 0 and again["steps"] == log["steps"] == 6
+    assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path / "run").items())
+    # Half of the epoch: not finished.
+    shutil.rmtree(tmp_path / "run" / "checkpoint-6")
+    assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["train_seconds"] > 0
+    assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path / "run").items())

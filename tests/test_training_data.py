@@ -1,58 +1,52 @@
-"""The bank, the conversations made of it, and recipes: counts, determinism, errors."""
+"""The bank, and the conversations made of it: counts, determinism."""
 
-import json
-import re
+from collections import Counter
+from dataclasses import replace
 
 import pytest
+from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.bank import load_bank
 from pref_lstm.training.conversations import bank_conversations
-from pref_lstm.training.recipe import load_recipe, recipe_names
+from pref_lstm.training.recipe import load_recipe
 from pref_lstm.training.synthesize import main
 from pref_lstm.training.synthesize_conversations import select_conversations
 
 
 def test_bank_holds_what_the_documents_say():
     preferences, topics = load_bank()
-    assert (len(preferences), len(topics)) == (980, 98)
-    assert {p.topic for p in preferences} == {t.topic for t in topics}
-    assert all(len(p.questions) == 3 and len(p.answers) == 2 and p.polarity in (1, -1) for p in preferences)
-    assert len({p.explicit for p in preferences} | {p.opposite for p in preferences}) == 1960
+    first, second = preferences[:980], preferences[980:]
+    assert (len(preferences), len(topics)) == (1897, 98)
+    assert {p.topic for p in first} == {t.topic for t in topics}
+    assert all(len(t.things) == 20 and len(t.questions) == 8 for t in topics)
+    assert all(len(p.questions) == 3 for p in preferences)
+    assert all(len(p.answers) == 2 and len(p.forms) == 3 and p.different is None for p in first)
+    assert all(len(p.answers) == 1 and len(p.forms) == 2 and p.different for p in second)
+    assert len({p.forms[0] for p in preferences} | {Turn(p.opposite) for p in preferences}) == 2 * 1897
 
 
 def test_every_answer_is_one_conversation():
-    rows = bank_conversations()
-    assert len(rows) == 3 * 980
+    rows = bank_conversations(load_bank().preferences)
+    assert len(rows) == 3 * 980 + 2 * 917
     assert all(row["forms"] and row["statement"] and row["answer"] for row in rows)
 
 
-def test_selection_is_fixed_by_the_seed():
-    recipe = load_recipe("default")
-    chosen = select_conversations(recipe, 0)
-    assert len(chosen) == recipe.data["bank"] + recipe.data["opposite"]
-    assert chosen == select_conversations(recipe, 0)
-    assert chosen != select_conversations(recipe, 1)
-
-
-def test_recipes_say_what_is_wrong(tmp_path):
-    with pytest.raises(
-        ValueError, match=re.escape(f"Expected a recipe's file or one of {recipe_names()}, got 'fast'.")
-    ):
-        load_recipe("fast")
-    file = tmp_path / "r.json"
-    file.write_text("{")
-    with pytest.raises(ValueError, match=re.escape(f"The recipe '{file}' must be JSON, but line 1 is not: ")):
-        load_recipe(str(file))
-    file.write_text(json.dumps({"memory": {}}))
-    message = f"The recipe '{file}' must have the keys ['data', 'memory', 'teacher', 'training'], got ['memory']."
-    with pytest.raises(ValueError, match=re.escape(message)):
-        load_recipe(str(file))
+@pytest.mark.parametrize("name", ["default", "soft_prompt", "one_vector"])
+def test_selection_is_fixed_by_the_seed(name):
+    recipe, bank = load_recipe(name), load_bank()
+    chosen = select_conversations(recipe, bank, 0)
+    assert len(chosen) == sum(recipe.data["conversations"].values())
+    assert chosen == select_conversations(load_recipe("default"), bank, 0)  # all on the same conversations
+    few = replace(recipe, data={**recipe.data, "conversations": {"first": 9, "pair_opposite": 4}})
+    chosen = select_conversations(few, bank, 0)
+    assert Counter(row["source"] for row in chosen) == {"first": 9, "pair_opposite": 4}
+    assert chosen == select_conversations(few, bank, 0) != select_conversations(few, bank, 1)
 
 
 def test_conversations_are_written(tmp_path, capsys):
     file = tmp_path / "c.jsonl"
     assert main(["--kind", "conversations", "--output", str(file)]) == 0
-    assert len(file.read_text().splitlines()) == 1540
-    assert capsys.readouterr().out.startswith("1,540 conversations on 98 topics in ")
+    assert len(file.read_text().splitlines()) == 1960
+    assert capsys.readouterr().out.startswith("1,960 conversations on 98 topics in ")
     with pytest.raises(SystemExit):
         main([])
     assert "--kind is required, one of turns, conversations" in capsys.readouterr().err

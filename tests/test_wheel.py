@@ -29,6 +29,9 @@ def test_data_files_are_installed() -> None:
     assert (files("pref_lstm") / "py.typed").is_file()
     assert (files("pref_lstm.training") / "bank.jsonl").is_file()
     assert (files("pref_lstm.training") / "recipe_default.json").is_file()
+    for kind in ("adapter", "classifier"):
+        assert (files("pref_lstm.hub_cards") / "templates" / f"{kind}.md").is_file()
+        assert (files("pref_lstm") / f"default_{kind}" / "card_facts.json").is_file()
 
 
 def test_every_public_name_can_be_imported_from_the_face() -> None:

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 FAMILIES = ("llama", "qwen2", "gpt2", "gemma3", "opt")
-CELLS = ("slots", "pref_lstm", "lstm")
+CELLS = ("slots", "pref_lstm", "lstm", "prompt", "one_vector")
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 ENCODER_WIDTH = 16
 

@@ -2,7 +2,6 @@
 
 import json
 
-from pref_lstm.training import bank
 from tiny import ENCODER_WIDTH, make_encoder, make_lm, make_tokenizer
 
 TOPICS = ("tea", "cats", "trains", "rain", "books", "bread")
@@ -31,14 +30,15 @@ def bank_rows():
     return {"bank.jsonl": [*first, *topics], "bank_pairs.jsonl": second}
 
 
-def use_tiny_bank(monkeypatch):
-    files = {name: "\n".join(map(json.dumps, rows)).encode() for name, rows in bank_rows().items()}
-    monkeypatch.setattr(bank, "_read", files.__getitem__)
-    bank.load_bank.cache_clear()
+def bank_files(folder):
+    """The bank as files under `folder`; returns their paths."""
+    for name, rows in bank_rows().items():
+        (folder / name).write_text("\n".join(map(json.dumps, rows)))
+    return tuple(folder / name for name in bank_rows())
 
 
 def training_files(folder, **training):
-    """The LM, the encoder, OASST1-like messages and a recipe under `folder`; returns the command's first options."""
+    """LM, encoder, bank, OASST1-like messages and a recipe under `folder`; returns the command's first options."""
     lm, tokenizer = make_lm("llama"), make_tokenizer()
     lm.save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
@@ -49,17 +49,18 @@ def training_files(folder, **training):
     ]
     (folder / "oasst.jsonl").write_text("\n".join(map(json.dumps, messages)))
     recipe = {
+        "description": "slots, tiny",
         "memory": {"num_soft_tokens": 6, "num_frame_tokens": 2, "encoder_hidden_size": ENCODER_WIDTH,
                    "encoder_name_or_path": str(folder / "encoder"), "num_slots": 8, "transform_rank": 8,
                    "relation_size": 6, "num_key_layers": 1, "num_key_heads": 2},
         "keys": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 4},
         "retrieval": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5},
         "training": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3,
-                     "opening_weight": 0.5, "logging_steps": 2, **training},
+                     "logging_steps": 2, **training},
         "teacher": {"strength": 1.0, "max_answer_tokens": 12},
-        "data": {"distilled": {"first": 6, "opposite": 6}, "openings": {"pair_first": 6}, "epochs": 1,
+        "data": {"conversations": {"first": 6, "opposite": 6, "pair_first": 6}, "epochs": 1,
                  "num_turns": [1, 3]},
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return ["--recipe", str(folder / "recipe.json"), "--lm", str(folder / "lm"), "--oasst", str(folder / "oasst.jsonl"),
-            "--use-cpu", "--data-dir", str(folder / "data")]  # fmt: skip
+            "--bank", *map(str, bank_files(folder)), "--use-cpu", "--data-dir", str(folder / "data")]  # fmt: skip

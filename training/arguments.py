@@ -16,8 +16,7 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
 
     Args:
         distill_weight (`float`): Weight of the KL from the teacher, nats per answer token.
-        opening_weight (`float`): Weight of next-token loss on the answers' openings.
-        nll_weight (`float`): Weight of next-token loss on the whole answers.
+        nll_weight (`float`): Weight of next-token loss on the answers.
         gate_weight (`float`): Weight of knowing whether what is stored is relevant (vector cells).
     """
 
@@ -33,9 +32,25 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
     remove_unused_columns: bool = field(default=False)
     label_names: list[str] | None = field(default_factory=lambda: ["answer_ids"])
     distill_weight: float = field(default=1.0)
-    opening_weight: float = field(default=0.0)
     nll_weight: float = field(default=0.0)
     gate_weight: float = field(default=1.0)
+
+
+@dataclass
+class CategoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
+    """
+    Arguments of the paper's stage on preference categories. Defaults that differ from `TrainingArguments`:
+    `learning_rate` 1e-3, ten epochs as in the paper, `per_device_train_batch_size` 8, logging every 10 steps, the last
+    checkpoint kept every 50 steps, no columns removed.
+    """
+
+    learning_rate: float = field(default=1e-2)
+    num_train_epochs: float = field(default=10.0)
+    per_device_train_batch_size: int = field(default=8)
+    logging_steps: float = field(default=10)
+    save_steps: float = field(default=50)
+    save_total_limit: int | None = field(default=1)
+    remove_unused_columns: bool = field(default=False)
 
 
 @dataclass
@@ -61,11 +76,11 @@ class KeyTrainingArguments(TrainingArguments):  # type: ignore[misc]
 class RetrievalTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the stage of gate and relation head. Defaults that differ from `TrainingArguments`: `learning_rate`
-    1e-3, `lr_scheduler_type` cosine, `weight_decay` 0.01, one batch of [`RetrievalSampler`] per step, logging every 50
+    1e-2, `lr_scheduler_type` cosine, `weight_decay` 0.01, one batch of [`RetrievalSampler`] per step, logging every 50
     steps, the last checkpoint kept every 100 steps, no columns removed.
     """
 
-    learning_rate: float = field(default=1e-3)
+    learning_rate: float = field(default=1e-2)
     lr_scheduler_type: str = field(default="cosine")
     weight_decay: float = field(default=0.01)
     per_device_train_batch_size: int = field(default=1)

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pref_lstm.modeling.turn import Turn
 
@@ -54,25 +55,56 @@ class BankTopic:
     questions: tuple[str, ...]
 
 
+class Bank(NamedTuple):
+    """
+    All that training draws from.
+
+    Args:
+        preferences (`tuple[BankPreference, …]`): In the files' order.
+        topics (`tuple[BankTopic, …]`): Likewise.
+    """
+
+    preferences: tuple[BankPreference, ...]
+    topics: tuple[BankTopic, ...]
+
+
 @lru_cache
-def load_bank() -> tuple[tuple[BankPreference, ...], tuple[BankTopic, ...]]:
-    """The preferences and the topics of the bank, in its order."""
+def load_bank(paths: tuple[Path, ...] = ()) -> Bank:
+    """
+    Read a bank.
+
+    Args:
+        paths (`tuple[Path, …]`, defaults to those of the package): JSON lines as in `bank.jsonl` and
+            `bank_pairs.jsonl`.
+
+    Raises:
+        ValueError: if a line is none of theirs.
+    """
     preferences, topics = [], []
-    for row in (json.loads(line) for name in BANK_FILES for line in _read(name).decode().splitlines()):
-        if "things" in row:
-            topics.append(BankTopic(row["topic"], tuple(row["things"]), tuple(row["questions"])))
-        else:
-            preferences.append(_preference(row))
-    return tuple(preferences), tuple(topics)
+    for name, text in _read(paths):
+        for number, line in enumerate(text.decode().splitlines(), 1):
+            try:
+                row = json.loads(line)
+                if "things" in row:
+                    topics.append(BankTopic(row["topic"], tuple(row["things"]), tuple(row["questions"])))
+                else:
+                    preferences.append(_preference(row))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"Line {number} of the bank '{name}' must be a preference or a topic as in {list(BANK_FILES)}, but "
+                    f"is not ({type(error).__name__}: {error}). docs/recipes.md says which keys these have."
+                ) from None
+    return Bank(tuple(preferences), tuple(topics))
 
 
-def bank_fingerprint() -> str:
+def bank_fingerprint(paths: tuple[Path, ...] = ()) -> str:
     """Short hash of the bank's files, for reports."""
-    return hashlib.sha256(b"".join(_read(name) for name in BANK_FILES)).hexdigest()[:12]
+    return hashlib.sha256(b"".join(text for _, text in _read(paths))).hexdigest()[:12]
 
 
 def _preference(row: dict[str, Any]) -> BankPreference:
     questions = tuple(row["questions"])
+    forms: tuple[Turn, ...]
     if "same" in row:  # bank_pairs.jsonl
         forms = (Turn(row["preference"]), Turn(row["same"]))
         opposite, answers, opposite_answer = row["reversed"], (row["answer"],), row["reversed_answer"]
@@ -84,5 +116,6 @@ def _preference(row: dict[str, Any]) -> BankPreference:
     return BankPreference(row["topic"], forms, opposite, different, questions, answers, opposite_answer)
 
 
-def _read(name: str) -> bytes:
-    return (files("pref_lstm.training") / name).read_bytes()
+def _read(paths: tuple[Path, ...]) -> list[tuple[str, bytes]]:
+    shipped = [files("pref_lstm.training") / name for name in BANK_FILES]
+    return [(file.name, file.read_bytes()) for file in paths or shipped]

@@ -13,19 +13,20 @@ from pref_lstm.modeling.turn_encoder import TurnEncoder
 from transformers import PreTrainedTokenizerBase
 
 from .answer_batch import answer_batch
-from .bank import load_bank
-from .teacher import TOP_K, opening_length
+from .bank import BankPreference
+from .teacher import TOP_K
 
 
 class MemoryCollator:
     """
-    Collates rows of [`prepare_conversations`] into a batch of [`memory_objective`].
+    Collates rows of [`add_teacher`] into a batch of [`memory_objective`].
 
     Everything random is drawn from the row's `index`, so a resumed run sees what an uninterrupted one does.
 
     Args:
         tokenizer: The LM's.
         encoder ([`TurnEncoder`]): Reads turns and questions.
+        preferences (`Sequence[BankPreference]`): What else the user may have stated.
         memory_token_id, num_soft_tokens (`int`): Of the adapter.
         num_turns (`Sequence[int]`): How many turns are written before the question; one is drawn per row.
     """
@@ -34,12 +35,12 @@ class MemoryCollator:
         self,
         tokenizer: PreTrainedTokenizerBase,
         encoder: TurnEncoder,
+        preferences: Sequence[BankPreference],
         memory_token_id: int,
         num_soft_tokens: int,
         num_turns: Sequence[int] = (1, 2, 4, 8),
     ) -> None:
-        self.tokenizer, self.encoder = tokenizer, encoder
-        self.preferences = load_bank()[0]
+        self.tokenizer, self.encoder, self.preferences = tokenizer, encoder, preferences
         self.memory_token_id, self.num_soft_tokens, self.num_turns = memory_token_id, num_soft_tokens, num_turns
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -49,10 +50,9 @@ class MemoryCollator:
 
         Returns:
             The tensors of [`answer_batch`].
-            `opening`, `distilled` `(answer tokens,)`, bool: in the answer's opening; with a teacher's distribution.
-            `teacher_ids`, `teacher_logits` `(distilled tokens, TOP_K)`.
+            `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
             `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
-            `(batch, encoder_hidden_size)`, `relevant` `(batch,)`: which turn the question is about.
+            `(batch, vector_size)`, `relevant` `(batch,)`: which turn the question is about.
         """
         rngs = [random.Random(f"row {row['index']}") for row in rows]
         written, relevant = zip(*[self._turns(row, rng) for row, rng in zip(rows, rngs, strict=True)], strict=True)
@@ -63,8 +63,6 @@ class MemoryCollator:
             **answer_batch(self.tokenizer, questions, answers, self.memory_token_id, self.num_soft_tokens),
             "teacher_ids": torch.cat([torch.tensor(r["teacher_ids"]).view(-1, TOP_K) for r in rows]).long(),
             "teacher_logits": torch.cat([torch.tensor(r["teacher_logits"]).view(-1, TOP_K) for r in rows]).float(),
-            "opening": torch.cat([torch.arange(len(a)) < opening_length(self.tokenizer, a) for a in answers]),
-            "distilled": torch.cat([torch.full((len(r["answer_ids"]),), len(r["teacher_ids"]) > 0) for r in rows]),
             "turns": turns,
             "turns_mask": mask,
             "query": self.encoder.encode_query(questions),

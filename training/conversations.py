@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pref_lstm.modeling.turn import Turn
 
-from .bank import load_bank
+from .bank import BankPreference
 
 
-def bank_conversations() -> list[dict[str, Any]]:
+def bank_conversations(preferences: Iterable[BankPreference]) -> list[dict[str, Any]]:
     """
     One conversation for each hand-written answer.
 
@@ -19,7 +20,7 @@ def bank_conversations() -> list[dict[str, Any]]:
         `opposite`, with `pair_` before it for preferences of `bank_pairs.jsonl`.
     """
     rows = []
-    for p in load_bank()[0]:
+    for p in preferences:
         part = "pair_" if p.different else ""
         for source, question, answer in zip(("first", "second"), p.questions, p.answers, strict=False):
             rows.append(_row(p.topic, p.forms, question, answer, part + source))

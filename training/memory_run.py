@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pref_lstm.hub_cards import describe_hardware
 from pref_lstm.modeling.resolve import load_language_model
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -50,6 +51,7 @@ class MemoryRun:
             "trained": bench.is_trained,
             "answers": "published" if bench.has_published_answers else "the LM's own, on reading the reminder",
             "seed": self.options.seed,
+            "hardware": describe_hardware(bench.model.device.type),
             "limits": {name: value for name, value in vars(self.options).items() if name.endswith("_limit")},
         }
         parts: list[Part] = [part for method in bench.methods for part in self._method_parts(method)]

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from pref_lstm.modeling.turn import Turn
+
 
 def oasst_split(tree_id: str) -> Literal["train", "test"]:
     """The part of OASST1 that a conversation tree belongs to, the same for every stage of training and evaluation."""
@@ -40,6 +42,35 @@ def load_oasst_prompts(path: str | Path) -> list[dict[str, Any]]:
                 }
             )
     return prompts
+
+
+def load_oasst_threads(path: str | Path, split: Literal["train", "test"]) -> dict[str, list[Turn]]:
+    """
+    The longest conversation of every tree of one part.
+
+    Args:
+        path (`str` or `Path`): As for [`load_oasst_prompts`].
+        split (`str`): `"train"` or `"test"`, see [`oasst_split`].
+
+    Returns:
+        `dict[str, list[Turn]]`: By tree, the user's turns in order.
+    """
+    messages = {m["message_id"]: m for m in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())}
+    threads: dict[str, list[Turn]] = {}
+    for message in messages.values():
+        tree = message["message_tree_id"]
+        if oasst_split(tree) != split:
+            continue
+        turns: list[Turn] = []
+        current: dict[str, Any] | None = message
+        while current is not None:
+            parent = messages.get(current["parent_id"])
+            if current["role"] == "prompter" and current["text"].strip():
+                turns.insert(0, Turn(current["text"], parent["text"] if parent else ""))
+            current = parent
+        if turns and len(turns) > len(threads.get(tree, ())):
+            threads[tree] = turns
+    return threads
 
 
 def load_oasst_pairs(path: str | Path, split: Literal["train", "test"]) -> list[dict[str, str]]:

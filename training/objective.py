@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pref_lstm.modeling.cell_slots import SlotCell
+from pref_lstm.modeling.cell_vector import VectorCell
 from pref_lstm.modeling.outputs import MemoryReadout
 from pref_lstm.modeling.peft_method import PrefMemoryModel
 
@@ -17,11 +18,9 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     The loss terms of one batch of [`MemoryCollator`], each a mean, unweighted.
 
     * `distill`: KL(teacher || LM with memory), nats per answer token, over the teacher's likeliest tokens.
-    * `opening`: next-token loss of the answers' openings, which take the preference up and decide: what the teacher
-      reads it often only apologises for.
-    * `nll`: next-token loss of the whole answers.
+    * `nll`: next-token loss of the answers.
     * `gate` (vector cells): binary cross-entropy of the relevance gate. That of the cell `slots` has a stage of its
-      own, [`train_retrieval`].
+      own, [`train_retrieval`]; other cells have none.
     """
     memory = tuner.memory
     state = memory.scan(batch["turns"], tuner.embed, batch["turns_mask"])
@@ -37,14 +36,12 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     logits, gold = answer_logits(tuner, batch, MemoryReadout(out.soft_tokens, is_open, out.gate_logits))
     log_z = logits.logsumexp(dim=-1, keepdim=True)
     teacher = batch["teacher_logits"]
-    student = (logits - log_z)[batch["distilled"]].gather(1, batch["teacher_ids"])
-    nll = (log_z - logits.gather(1, gold[:, None])).squeeze(1)
+    student = logits.gather(1, batch["teacher_ids"]) - log_z
     losses = {
-        "distill": (teacher.exp() * (teacher - student)).sum() / max(1, len(teacher)),
-        "opening": nll[batch["opening"]].mean(),
-        "nll": nll.mean(),
+        "distill": (teacher.exp() * (teacher - student)).sum(-1).mean(),
+        "nll": (log_z - logits.gather(1, gold[:, None])).mean(),
     }
-    if not isinstance(cell, SlotCell):
+    if isinstance(cell, VectorCell):
         losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, torch.ones_like(out.gate_logits))
     return losses
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,26 @@ class Recipe:
     One way to train a memory.
 
     Args:
+        description (`str`): What it is, and what to know before using it.
         memory (`dict`): Arguments of [`PrefMemoryConfig`].
         training (`dict`): Arguments of [`MemoryTrainingArguments`].
         teacher (`dict`): `strength` (guidance beyond reading) and `max_answer_tokens`.
-        data (`dict`): `distilled` and `openings` (how many conversations of each source of [`bank_conversations`] are
-            distilled whole, and of how many more only the answer's opening is learnt), `epochs`, `num_turns` (how many
-            turns are written before the question; one of them is drawn per conversation).
-        keys (`dict`): Arguments of [`KeyTrainingArguments`]; read where the memory has key layers.
-        retrieval (`dict`): Arguments of [`RetrievalTrainingArguments`]; read where the cell is `slots`.
+        data (`dict`): `conversations` (how many of each source of [`bank_conversations`]), `epochs`, `num_turns` (how
+            many turns are written before the question; one of them is drawn per conversation).
+        keys (`dict`): Arguments of [`KeyTrainingArguments`], where the memory has key layers.
+        retrieval (`dict`): Arguments of [`RetrievalTrainingArguments`], where the cell is `slots`.
+        categories (`dict`, *optional*): Arguments of [`CategoryTrainingArguments`]: the paper's stage. There are no
+            conversations then, so no `training`, `teacher` and `data`.
     """
 
+    description: str
     memory: dict[str, Any]
-    training: dict[str, Any]
-    teacher: dict[str, Any]
-    data: dict[str, Any]
-    keys: dict[str, Any]
-    retrieval: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
+    retrieval: dict[str, Any] = field(default_factory=dict)
+    categories: dict[str, Any] | None = None
 
     def memory_config(self) -> PrefMemoryConfig:
         """A fresh adapter configuration."""
@@ -52,7 +56,7 @@ def load_recipe(name: str) -> Recipe:
     Load a shipped recipe by name, or one from a JSON file.
 
     Raises:
-        ValueError: if there is neither, or the file's keys are not those of [`Recipe`].
+        ValueError: if there is neither, or the file's keys are not those that its stages need.
     """
     if name in recipe_names():
         text = (files("pref_lstm.training") / f"{_PREFIX}{name}{_SUFFIX}").read_text(encoding="utf-8")
@@ -64,8 +68,27 @@ def load_recipe(name: str) -> Recipe:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"The recipe '{name}' must be JSON, but line {error.lineno} is not: {error.msg}.") from None
-    expected = {field.name for field in fields(Recipe)}
-    if not isinstance(content, dict) or content.keys() != expected:
+    if not isinstance(content, dict) or not isinstance(content.get("memory"), dict):
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"The recipe '{name}' must have the keys {sorted(expected)}, got {got}.")
-    return Recipe(**content)
+        raise ValueError(f"The recipe '{name}' must be an object with an object `memory`, got {got}.")
+    expected = _expected_keys(content)
+    if content.keys() != expected:
+        raise ValueError(
+            f"The recipe '{name}' must have the keys {sorted(expected)} for its `memory`, got {sorted(content)}."
+        )
+    recipe = Recipe(**content)
+    cell = recipe.memory_config().cell
+    if recipe.categories is not None and cell not in ("pref_lstm", "lstm"):
+        raise ValueError(
+            f"The recipe '{name}' has the stage `categories`, which reads the state of a cell 'pref_lstm' or 'lstm', "
+            f"got '{cell}'."
+        )
+    return recipe
+
+
+def _expected_keys(content: dict[str, Any]) -> set[str]:
+    """A recipe has what its stages need and no more."""
+    config = PrefMemoryConfig(**content["memory"])
+    keys = {"description", "memory"}
+    keys |= {"categories"} if "categories" in content else {"training", "teacher", "data"}
+    return keys | ({"keys"} if config.num_key_layers else set()) | ({"retrieval"} if config.cell == "slots" else set())

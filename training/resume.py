@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
 
@@ -19,8 +19,13 @@ def train_from_last(trainer: Trainer) -> dict[str, float]:
     """
     folder = str(trainer.args.output_dir)
     last = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-    if last is not None and int(last.rsplit("-", 1)[1]) >= trainer.args.max_steps:
-        trainer._load_from_checkpoint(last)
-        return {"train_runtime": 0.0}
+    if last is not None:
+        state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
+        # Arguments that count epochs have a `max_steps` of -1; the state has what that came to.
+        wanted = trainer.args.max_steps if trainer.args.max_steps > 0 else state.max_steps
+        if state.global_step >= wanted:
+            trainer._load_from_checkpoint(last)
+            trainer.state = state
+            return {"train_runtime": 0.0}
     metrics = trainer.train(resume_from_checkpoint=last).metrics
     return {name: float(value) for name, value in metrics.items()}

@@ -12,16 +12,17 @@ from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import TurnEncoder
 from rich.progress import track
 
-from .bank import BankPreference, load_bank
+from .bank import Bank, BankPreference
 from .train_keys import is_key_topic
 
 
 class RetrievalSampler:
     """
-    Draws rows from the bank that need the encoder's vectors only and no LM.
+    Draws rows from a bank that need the encoder's vectors only and no LM.
 
     Args:
         encoder ([`TurnEncoder`]): Encodes every turn and question once, at the start.
+        bank ([`Bank`]): To draw from.
         unrelated (`Sequence[str]`): Messages for which no preference matters (OASST1 prompts of the training part).
         num_rows (`int`, defaults to 128): Relevance rows per batch.
         num_pairs (`int`, defaults to 128): Relation pairs per batch.
@@ -32,6 +33,7 @@ class RetrievalSampler:
     def __init__(
         self,
         encoder: TurnEncoder,
+        bank: Bank,
         unrelated: Sequence[str],
         num_rows: int = 128,
         num_pairs: int = 128,
@@ -39,7 +41,7 @@ class RetrievalSampler:
         unrelated_share: float = 0.5,
     ) -> None:
         self.encoder = encoder
-        self.preferences, topics = load_bank()
+        self.preferences, topics = bank
         self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
         self.unrelated_share = unrelated_share
         self.by_topic: dict[str, list[int]] = {}
@@ -53,7 +55,7 @@ class RetrievalSampler:
         batches = [flat[i : i + 64] for i in range(0, len(flat), 64)]
         encoded = [relation_features(encoder.encode(b)) for b in track(batches, description="encoding turns")]
         # For each preference (turns, 2 * width): what turns are compared by; the first half is their vector.
-        self.features = torch.cat(encoded).split([len(turns) for turns in self.turns])
+        self.features = torch.split(torch.cat(encoded), [len(turns) for turns in self.turns])
         general = {topic.topic: topic.questions for topic in topics}
         self.questions = {
             i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen

@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from . import synthesize_turns
+from .bank import load_bank
 from .recipe import load_recipe, recipe_names
 from .synthesize_conversations import select_conversations
 
@@ -46,10 +47,10 @@ def _conversations(argv: Sequence[str]) -> int:
     parser.add_argument("--recipe", default="default", help=f"a JSON file or one of {recipe_names()}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    rows = select_conversations(load_recipe(options.recipe), options.seed)
+    rows = select_conversations(load_recipe(options.recipe), load_bank(), options.seed)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_list(rows).to_json(options.output, force_ascii=False)
-    counts = Counter(row["source"] for row in rows)
+    sources = Counter(row["source"] for row in rows)
     topics = len({row["topic"] for row in rows})
-    print(f"{len(rows):,} conversations on {topics} topics in {options.output}: {dict(counts)}")
+    print(f"{len(rows):,} conversations on {topics} topics in {options.output}: {dict(sources)}")
     return 0

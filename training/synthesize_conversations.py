@@ -12,25 +12,37 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets, load_from_disk
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .bank import Bank
 from .conversations import bank_conversations
 from .recipe import Recipe
-from .teacher import add_teacher, answer_ids, opening_length
+from .teacher import add_teacher
 
 _SHARD = 128
 
 
-def select_conversations(counts: dict[str, int], seed: int) -> list[dict[str, Any]]:
-    """Conversations in the bank's order: of each source as many as `counts` says, chosen by the seed."""
-    rows = bank_conversations()
+def select_conversations(recipe: Recipe, bank: Bank, seed: int) -> list[dict[str, Any]]:
+    """
+    Conversations in the bank's order: of each source as many as the recipe says, chosen by the seed.
+
+    Raises:
+        ValueError: if the bank has fewer.
+    """
+    rows = bank_conversations(bank.preferences)
     rng = random.Random(seed)
     chosen: set[int] = set()
-    for source, count in counts.items():
-        chosen |= set(rng.sample([i for i, row in enumerate(rows) if row["source"] == source], count))
+    for source, count in recipe.data["conversations"].items():
+        there = [i for i, row in enumerate(rows) if row["source"] == source]
+        if count > len(there):
+            raise ValueError(
+                f"The recipe takes {count} conversations of the source '{source}', the bank has {len(there)}. Write a "
+                "smaller count into the recipe, or give a larger bank."
+            )
+        chosen |= set(rng.sample(there, count))
     return [row for i, row in enumerate(rows) if i in chosen]
 
 
 def prepare_conversations(
-    recipe: Recipe, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int
+    recipe: Recipe, bank: Bank, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int
 ) -> Dataset:
     """
     The recipe's conversations with the teacher's outputs, from `folder` where they are there already.
@@ -39,11 +51,9 @@ def prepare_conversations(
     has grown keeps the parts that stayed the same.
 
     Returns:
-        [`~datasets.Dataset`] with the columns of [`add_teacher`]; those of the teacher are empty for conversations of
-        which only the opening is learnt, and `answer_ids` hold just that.
+        [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
-    openings = Dataset.from_list(select_conversations(recipe.data["openings"], seed))
-    rows = select_conversations(recipe.data["distilled"], seed)
+    rows = select_conversations(recipe, bank, seed)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
@@ -56,13 +66,7 @@ def prepare_conversations(
             dataset.save_to_disk(scratch)
             scratch.rename(part)
         parts.append(load_from_disk(part))
-    distilled = concatenate_datasets(parts)
-
-    def add_opening(row: dict[str, Any]) -> dict[str, Any]:
-        ids = answer_ids(tokenizer, row["answer"], recipe.teacher["max_answer_tokens"])
-        return {"answer_ids": ids[: opening_length(tokenizer, ids)], "teacher_ids": [], "teacher_logits": []}
-
-    return concatenate_datasets([distilled, openings.map(add_opening, features=distilled.features)])
+    return concatenate_datasets(parts)
 
 
 def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str) -> str:

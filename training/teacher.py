@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -12,19 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .text_forms import question_prompt, reminder_prompt
 
 TOP_K = 48
-_MAX_OPENING = 24
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, max_answer_tokens: int) -> list[int]:
     """An answer's tokens, with the end of the turn if it is not cut."""
     ids: list[int] = tokenizer(answer.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [*ids, int(tokenizer.eos_token_id)][:max_answer_tokens]
-
-
-def opening_length(tokenizer: PreTrainedTokenizerBase, answer: Sequence[int]) -> int:
-    """How many of an answer's tokens are its opening: the first sentence, 24 at most."""
-    pieces = [tokenizer.decode([i]) for i in answer[:_MAX_OPENING]]
-    return next((i + 1 for i, piece in enumerate(pieces) if set(piece) & set(".!?:\n")), len(pieces))
 
 
 def add_teacher(
@@ -57,13 +48,14 @@ def add_teacher(
     @torch.inference_mode()
     def annotate(batch: dict[str, list[str]]) -> dict[str, list[object]]:
         answers = [answer_ids(tokenizer, a, max_answer_tokens) for a in batch["answer"]]
-        bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
-        bare = _log_probs(lm, tokenizer, bare_prompts, answers)
         stated = zip(batch["statement"], batch["question"], strict=True)
         prompts = [reminder_prompt(tokenizer, [statement], question) for statement, question in stated]
         read = _log_probs(lm, tokenizer, prompts, answers)
-        guided = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
-        top = [row.topk(TOP_K, dim=-1) for row in guided]
+        if strength:
+            bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
+            bare = _log_probs(lm, tokenizer, bare_prompts, answers)
+            read = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
+        top = [row.topk(TOP_K, dim=-1) for row in read]
         return {
             "answer_ids": list(answers),
             "teacher_ids": [t.indices.flatten().int().tolist() for t in top],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pref_lstm.hub_cards import CardCallback, CardFacts, GivenFacts, write_card
 from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
 from pref_lstm.modeling.resolve import resolve_encoder
 from transformers import AutoTokenizer, HfArgumentParser
@@ -22,6 +23,7 @@ from .classifier_trainer import (
     cache_hidden_states,
     predict_probabilities,
 )
+from .data_sources import ALPSBENCH, BANK, OASST1, SYNTHETIC
 
 # Fields of `PreferenceClassifierConfig`. `paper`: arXiv 2507.03042, section on the classifier.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -57,7 +59,7 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> PreferenceClassifier:
-    """Trains, calibrates the threshold on validation turns, and saves model and tokenizer to the output folder."""
+    """Trains, calibrates the threshold on validation turns, and saves model, tokenizer and card."""
     choice, args = make_parser().parse_args_into_dataclasses(argv)
     name = choice.encoder or ENCODERS[choice.recipe]
     torch.manual_seed(args.seed)
@@ -81,6 +83,8 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     collator = HiddenStateCollator(
         model.config.encoder_config.hidden_size, model.config.encoder_config.num_hidden_layers + 1, model.states_read()
     )
+    sources = [SYNTHETIC, BANK, *([OASST1] if choice.oasst else []), *([ALPSBENCH] if choice.alpsbench else [])]
+    facts = CardFacts(GivenFacts(languages=["en"], data=sources))
     trainer = ClassifierTrainer(
         model=model,
         args=args,
@@ -88,16 +92,19 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
         eval_dataset=cached["validation"],
         data_collator=collator,
         processing_class=tokenizer,
+        callbacks=[CardCallback(facts)],
     )
     checkpoints = sorted(output.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or bool(checkpoints))
     probabilities = predict_probabilities(model, cached["validation"], collator)
-    sources = turns["validation"]["source"][:]
-    model.config.threshold = calibrate_threshold(probabilities, turns["validation"]["labels"][:], sources)
+    validation = turns["validation"]
+    model.config.threshold = calibrate_threshold(probabilities, validation["labels"][:], validation["source"][:])
     if args.should_save:
         half = {name: value.half() for name, value in model.state_dict().items()}
         model.save_pretrained(output, state_dict=half)
         tokenizer.save_pretrained(output)
+        write_card("classifier", output, facts)
+        facts.save(output)
     return model
 
 

@@ -16,7 +16,7 @@ from pref_lstm.modeling.turn_encoder import TurnEncoder
 from transformers import Trainer
 
 from .arguments import KeyTrainingArguments
-from .bank import BankPreference, load_bank
+from .bank import Bank, BankPreference
 from .resume import train_from_last
 
 # Logits are cosines times this, as the memory starts with (`SlotCell.log_temperature`).
@@ -117,7 +117,7 @@ class KeyTrainer(Trainer):  # type: ignore[misc]
 
 
 def train_keys(
-    key_encoder: KeyEncoder, encoder: TurnEncoder, unrelated: Sequence[str], arguments: KeyTrainingArguments
+    key_encoder: KeyEncoder, encoder: TurnEncoder, bank: Bank, unrelated: Sequence[str], arguments: KeyTrainingArguments
 ) -> dict[str, float]:
     """
     Train the key encoder on the bank's topics that [`is_key_topic`] gives to it.
@@ -127,7 +127,7 @@ def train_keys(
     Returns:
         `dict[str, float]`: The Trainer's metrics.
     """
-    preferences, topics = load_bank()
+    preferences, topics = bank
     mine = [p for p in preferences if is_key_topic(p.topic)]
     collator = KeyCollator(encoder, mine, {t.topic: t.questions for t in topics}, unrelated)
     order = list(range(len(mine)))

@@ -2,7 +2,8 @@
 `pref-lstm train-memory`: train a memory for a frozen LM.
 
     pref-lstm train-memory --recipe default --oasst en.jsonl --output-dir runs/default
-    accelerate launch --multi_gpu --num_processes 2 -m pref_lstm.training.train_memory --use-cpu ...
+    accelerate launch --multi_gpu --num_processes 2 -m pref_lstm.training.train_memory ...
+    pref-lstm train-memory --recipe soft_prompt ...   # docs/recipes.md lists them
 
 A second run with the same folder goes on from the last checkpoint.
 """
@@ -18,23 +19,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from accelerate import PartialState
+from pref_lstm.hub_cards import CardCallback, CardFacts, DataSource, GivenFacts, write_card
 from pref_lstm.modeling.cell_slots import SlotCell
+from pref_lstm.modeling.cell_vector import VectorCell
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.resolve import DEFAULT_LM, load_language_model
 from transformers import set_seed
 
-from .arguments import KeyTrainingArguments, MemoryTrainingArguments, RetrievalTrainingArguments
-from .bank import bank_fingerprint
-from .collator import MemoryCollator
-from .oasst import load_oasst_prompts
-from .recipe import load_recipe, recipe_names
-from .resume import train_from_last
+from .arguments import (
+    CategoryTrainingArguments,
+    KeyTrainingArguments,
+    MemoryTrainingArguments,
+    RetrievalTrainingArguments,
+)
+from .bank import Bank, bank_fingerprint, load_bank
+from .categories import label_threads
+from .data_sources import BANK, OASST1
+from .oasst import load_oasst_prompts, load_oasst_threads
+from .recipe import Recipe, load_recipe, recipe_names
 from .retrieval_sampler import RetrievalSampler
 from .synthesize_conversations import prepare_conversations
+from .train_answers import train_answers
+from .train_categories import train_categories
 from .train_keys import train_keys
 from .train_retrieval import train_retrieval
-from .trainer import MemoryTrainer
 
 _MAX_PROMPT_CHARACTERS = 600
 
@@ -49,6 +58,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="checkpoints and the adapter")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="cached teacher outputs (default: in OUTPUT_DIR)")
+    parser.add_argument(
+        "--bank", nargs="+", type=Path, default=[], metavar="FILE", help="preferences to learn from (default: ours)"
+    )
     parser.add_argument("--max-steps", type=int, help="stop after so many steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--use-cpu", action="store_true", help="leave accelerators alone")
@@ -57,85 +69,90 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, and save the adapter to `OUTPUT_DIR/adapter`."""
-    recipe = load_recipe(options.recipe)
-    arguments = MemoryTrainingArguments(
-        str(options.output_dir),
-        seed=options.seed,
-        use_cpu=options.use_cpu,
-        report_to="none",
-        **recipe.training | ({} if options.max_steps is None else {"max_steps": options.max_steps}),
-    )
+    """Train, and save the adapter with its card to `OUTPUT_DIR/adapter`."""
+    recipe, bank = load_recipe(options.recipe), load_bank(tuple(options.bank))
     set_seed(options.seed)
     lm, tokenizer = load_language_model(options.lm)
     model = PrefLSTMForCausalLM.from_language_model(lm, tokenizer, recipe.memory_config())
-    started = time.perf_counter()
-    with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
-        data_dir = options.data_dir or options.output_dir / "data"
-        dataset = prepare_conversations(recipe, model.language_model, tokenizer, data_dir, options.seed)
-    prepared = time.perf_counter()
-    unrelated = [
-        row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
-    ]
-    seconds = {}
-    if model.memory.key_encoder is not None:
-        stage = _stage(KeyTrainingArguments, "keys", recipe.keys, options)
-        seconds["keys"] = train_keys(model.memory.key_encoder, model.encoder, unrelated, stage)["train_runtime"]
-        # It is done: the turns of a batch are encoded once, without gradients.
-        model.memory.key_encoder.requires_grad_(False)
-    if isinstance(model.memory.cell, SlotCell):
-        stage = _stage(RetrievalTrainingArguments, "retrieval", recipe.retrieval, options)
-        sampler = RetrievalSampler(model.encoder, unrelated)
-        seconds["retrieval"] = train_retrieval(model.memory.cell, sampler, stage)["train_runtime"]
-    config = model.memory_config
-    collator = MemoryCollator(
-        tokenizer,
-        model.encoder,
-        int(config.memory_token_id or 0),
-        config.num_soft_tokens,
-        recipe.data["num_turns"],
-    )
-    trainer = MemoryTrainer(
-        model=model.language_model,
-        args=arguments,
-        train_dataset=repeated(dataset, recipe.data["epochs"]),
-        data_collator=collator,
-    )
-    seconds["answers"] = train_from_last(trainer)["train_runtime"]
+    source = DataSource(", ".join(path.name for path in options.bank), BANK.use) if options.bank else BANK
+    facts = CardFacts(GivenFacts(languages=["en"], data=[source, OASST1]))
+    train = _by_conversations if recipe.categories is None else _by_categories
     report: dict[str, Any] = {
         "recipe": options.recipe,
+        "description": recipe.description,
         "lm": lm.name_or_path,
         "seed": options.seed,
-        "bank": bank_fingerprint(),
-        "conversations": len(dataset),
-        "steps": trainer.state.global_step,
-        "prepare_seconds": round(prepared - started, 1),
-        "stage_seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "train_seconds": round(sum(seconds.values()), 1),
+        "bank": bank_fingerprint(tuple(options.bank)),
+        **train(model, recipe, bank, CardCallback(facts), options),
         "threads": torch.get_num_threads(),
-        "log": [row for row in trainer.state.log_history if "loss" in row],
     }
-    if arguments.process_index == 0:
-        model.save_pretrained(options.output_dir / "adapter")
+    report["train_seconds"] = round(sum(report["stage_seconds"].values()), 1)
+    if PartialState().is_main_process:
+        adapter = options.output_dir / "adapter"
+        model.save_pretrained(adapter)
+        write_card("adapter", adapter, facts)
+        facts.save(adapter)
         text = json.dumps(report, indent=2)
         (options.output_dir / "training.json").write_text(text + "\n")
         if options.json:
             options.json.write_text(text + "\n")
-        print(f"saved '{options.output_dir / 'adapter'}' after {report['train_seconds']} s of training")
+        print(f"{recipe.description}\nsaved '{adapter}' after {report['train_seconds']} s of training")
     return 0
 
 
+def _by_conversations(
+    model: PrefLSTMForCausalLM, recipe: Recipe, bank: Bank, callback: CardCallback, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Up to three stages: what finds a stored turn, what judges it, and what the LM reads of it."""
+    arguments = _stage(MemoryTrainingArguments, "", recipe.training, options)
+    started = time.perf_counter()
+    with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
+        folder = options.data_dir or options.output_dir / "data"
+        conversations = prepare_conversations(recipe, bank, model.language_model, model.tokenizer, folder, options.seed)
+    prepared = time.perf_counter()
+    unrelated = [
+        row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
+    ]
+    seconds, memory = {}, model.memory
+    if memory.key_encoder is not None:
+        stage = _stage(KeyTrainingArguments, "keys", recipe.keys, options)
+        seconds["keys"] = train_keys(memory.key_encoder, model.encoder, bank, unrelated, stage)["train_runtime"]
+        # It is done: the turns of a batch are encoded once, without gradients.
+        memory.key_encoder.requires_grad_(False)
+    if isinstance(memory.cell, SlotCell):
+        stage = _stage(RetrievalTrainingArguments, "retrieval", recipe.retrieval, options)
+        sampler = RetrievalSampler(model.encoder, bank, unrelated)
+        seconds["retrieval"] = train_retrieval(memory.cell, sampler, stage)["train_runtime"]
+    last = train_answers(model, conversations, bank, recipe, arguments, callback)
+    seconds["answers"] = last.pop("seconds")
+    return {
+        "conversations": len(conversations),
+        "prepare_seconds": round(prepared - started, 1),
+        "stage_seconds": {name: round(value, 1) for name, value in seconds.items()},
+        **last,
+    }
+
+
+def _by_categories(
+    model: PrefLSTMForCausalLM, recipe: Recipe, bank: Bank, callback: CardCallback, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The paper's one stage; the LM takes no part in it."""
+    arguments = _stage(CategoryTrainingArguments, "", recipe.categories or {}, options)
+    started = time.perf_counter()
+    sequences = label_threads(model.encoder, bank.topics, load_oasst_threads(options.oasst, "train"))
+    prepared = time.perf_counter()
+    cell = model.memory.cell
+    assert isinstance(cell, VectorCell)  # load_recipe checks it
+    found = train_categories(cell, model.tuner.embed, sequences, len(bank.topics), arguments, callback)
+    seconds = round(found.pop("seconds"), 1)
+    return {"prepare_seconds": round(prepared - started, 1), "stage_seconds": {"categories": seconds}, **found}
+
+
 def _stage(kind: type[Any], name: str, values: dict[str, Any], options: argparse.Namespace) -> Any:
-    """The arguments of a stage before the last one; its checkpoints lie in a folder of its own."""
+    """The arguments of a stage. Checkpoints of the last one lie in the output folder, others' in one of their own."""
     steps = {} if options.max_steps is None else {"max_steps": options.max_steps}
     folder = str(options.output_dir / name)
     return kind(folder, seed=options.seed, use_cpu=options.use_cpu, report_to="none", **values | steps)
-
-
-def repeated(dataset: Dataset, epochs: int) -> Dataset:
-    """The dataset `epochs` times over, each row with an `index` of its own: other turns are drawn for it each time."""
-    whole = concatenate_datasets([dataset] * epochs)
-    return whole.add_column("index", list(range(len(whole))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
