@@ -46,7 +46,6 @@ class TurnPooler(nn.Module):
         mask = user_mask[..., None]
         if self.pooling == "mean":
             return (states * mask).sum(1) / mask.sum(1)
-        lowest = torch.finfo(states.dtype).min
-        attention = self.query(states).masked_fill(~mask, lowest).softmax(1)  # (batch, length, num_pools)
+        attention = self.query(states).masked_fill(~mask, -torch.inf).softmax(1)  # (batch, length, num_pools)
         pools = torch.einsum("blp,blh->bph", attention, states).flatten(1)  # (batch, num_pools * hidden)
-        return torch.cat([pools, states.masked_fill(~mask, lowest).amax(1)], dim=1)
+        return torch.cat([pools, states.masked_fill(~mask, -torch.inf).amax(1)], dim=1)

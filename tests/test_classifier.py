@@ -16,9 +16,13 @@ from pref_lstm.modeling.turn_tokenization import tokenize_turns
 from pref_lstm.training import evaluate_classifier, train_classifier
 from pref_lstm.training.alpsbench import load_alpsbench
 from pref_lstm.training.calibrate_threshold import calibrate_threshold
-from pref_lstm.training.classifier_data import derived_negatives
 from pref_lstm.training.classifier_metrics import classification_figures
-from pref_lstm.training.classifier_trainer import HiddenStateCollator
+from pref_lstm.training.classifier_trainer import (
+    ClassifierTrainer,
+    HiddenStateCollator,
+    cache_hidden_states,
+    predict_probabilities,
+)
 from tiny_classifier import save_tiny_encoder, tiny_encoder, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
@@ -233,6 +237,31 @@ def test_collator_gives_its_documented_tensors():
     assert batch["labels"].tolist() == [1, 0] and batch["weight"].tolist() == [2.0, 1.0]
 
 
+def test_noisy_labels_pull_at_most_so_much():
+    model, batch = make(), tokenize_turns(tiny_tokenizer(), TURNS)
+    labels = torch.tensor([1, 0, 1])
+    probability = model(**batch).logits.softmax(-1)[torch.arange(3), labels]
+    trainer = ClassifierTrainer.__new__(ClassifierTrainer)
+    given = {**batch, "labels": labels, "weight": torch.tensor([1.0, 2.0, 4.0])}
+    plain = trainer.compute_loss(model, dict(given))
+    torch.testing.assert_close(plain, (-probability.log() * given["weight"]).mean())
+    robust = trainer.compute_loss(model, {**given, "noisy": torch.tensor([False, False, True])})
+    expected = torch.stack(
+        [-probability[0].log(), -2 * probability[1].log(), 4 * (1 - probability[2] ** 0.7) / 0.7]
+    ).mean()
+    torch.testing.assert_close(robust, expected)
+
+
+def test_cached_states_are_the_encoder_s_whatever_their_order(tmp_path):
+    model, tokenizer = make(), tiny_tokenizer()
+    rows = [{"agent": "", "user": "tea " * (number % 7 + 1), "labels": 0} for number in range(15)]
+    cached = cache_hidden_states(Dataset.from_list(rows), model, tokenizer, tmp_path / "states.arrow")
+    collator = HiddenStateCollator(16, 3, model.states_read())
+    probabilities = predict_probabilities(model, cached, collator, batch_size=4)
+    expected = [read(model, [Turn(row["user"])]).softmax(-1)[0, 1].item() for row in rows]
+    assert probabilities == pytest.approx(expected, abs=1e-3)
+
+
 def tiny_data(*_, **__):
     rows = [
         {
@@ -240,6 +269,7 @@ def tiny_data(*_, **__):
             "user": ("i love tea" if number % 2 else "what is tea") + " my" * (number % 5),
             "labels": number % 2,
             "weight": 1.0,
+            "noisy": number % 5 == 0,
             "source": "synthetic" if number % 2 else "oasst",
         }
         for number in range(32)
@@ -334,15 +364,3 @@ def test_alpsbench_drops_blank_turns_and_splits_by_session(tmp_path):
     turns = load_alpsbench(file)
     assert len(turns) == 6 and {turn["agent"] for turn in turns} == {""}
     assert {turn["split"] for turn in turns} == {"train", "test"}
-
-
-def test_negatives_derived_from_the_bank():
-    bank = [{"agent": "", "user": f"I love tea {number}.", "family": "bank_explicit"} for number in range(60)] + [
-        {"agent": f"Line {number}", "user": "Never.", "family": "bank_implicit"} for number in range(20)
-    ]
-    negatives = derived_negatives(bank, seed=0)
-    assert negatives == derived_negatives(bank, seed=0)
-    quoted = [turn for turn in negatives if not turn["agent"]]
-    assert 3 < len(quoted) < 25 and all("I love tea" in turn["user"] for turn in quoted)
-    assert 8 < len(negatives) - len(quoted) <= 20
-    assert not any("Never" in turn["user"] or "{" in turn["user"] for turn in negatives)

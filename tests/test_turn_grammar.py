@@ -135,10 +135,12 @@ class FakeGenerator:
 
 def test_rewording_filters_and_resumes(tmp_path):
     turns = Dataset.from_dict({"user": ["I love espresso.", "I hate snow."], "preference": [1, 1]})
-    generator = FakeGenerator({"I love espresso.": '"Espresso is great."', "I hate snow.": "Here is the message: no"})
+    generator = FakeGenerator(
+        {"I love espresso.": '"Espresso is what I love."', "I hate snow.": "Here is the message: no"}
+    )
     file = tmp_path / "done.jsonl"
     reworded = rewording.reword_turns(turns, generator, file, batch_size=1)
-    assert reworded["user"][:] == ["Espresso is great.", "I hate snow."]
+    assert reworded["user"][:] == ["Espresso is what I love.", "I hate snow."]
     assert reworded["reworded"][:] == [True, False]
     assert generator.calls == 2
     file.write_text(file.read_text("utf-8").splitlines()[0] + "\n", "utf-8")
@@ -154,3 +156,20 @@ def test_rewording_refuses_another_run_s_progress(tmp_path):
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         rewording.reword_turns(Dataset.from_dict({"user": ["mine"]}), FakeGenerator({}), file)
+
+
+@pytest.mark.parametrize(
+    ("original", "reworded", "usable"),
+    [
+        ("i hate snow", "Snow is what I hate.", True),
+        ("i hate snow", "I hate snow!", False),
+        ("i hate snow", "The new message is: snow, I hate it", False),
+        ("pretend you fear snow", "I fear snow", False),
+        ("i hate snow", "Many people hate snow", False),
+        ("i hate snow", "I hate it", True),
+        ("we usually get snow here", "we get rain", False),
+        ("i hate snow", "", False),
+    ],
+)
+def test_usable_rewordings(original, reworded, usable):
+    assert rewording.is_usable(original, reworded) is usable

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
-from pathlib import Path
+import re
 from typing import Any
 
+from pref_lstm.modeling.turn import Turn
+
+from .bank import BankPreference, load_bank
 from .turn_grammar import split_items
 
-STATEMENTS = ("explicit", "casual", "opposite")
+STATEMENTS = ("statement", "opposite", "different")
 
 
-def load_bank_turns(path: str | Path | None = None) -> list[dict[str, Any]]:
+def load_bank_turns() -> list[dict[str, Any]]:
     """
     The bank as labelled turns, split by topic.
 
-    Of each preference come its explicit, casual and opposite statements and the implicit reply with its agent's line
-    (`preference` = 1), and the questions that its user asks later (0); of each topic its questions (0).
-
-    Args:
-        path (`str` or `Path`, *optional*): The bank. Left out: the packaged `training/bank.jsonl`.
+    Of each preference come its forms (an implicit one with its agent's line), its opposite and the different
+    preference on the same matter (`preference` = 1), two questions that its user asks later, and the opening of an
+    answer, which says "you" where its user says "I" (0); of each topic its questions (0).
 
     Returns:
         `list[dict]`: `{"agent", "user", "preference", "family", "topic", "split"}`.
     """
-    source = Path(path) if path is not None else files("pref_lstm.training") / "bank.jsonl"
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
-    split_of = {topic: split for split, topics in split_items(_topics(rows)).items() for topic in topics}
-    turns = []
-    for row in rows:
-        said = [("question", "", question, 0) for question in row["questions"]]
-        if "explicit" in row:
-            said += [(kind, "", row[kind], 1) for kind in STATEMENTS]
-            said.append(("implicit", row["implicit"]["agent"], row["implicit"]["user"], 1))
-        turns += [
-            {
-                "agent": agent,
-                "user": user,
-                "preference": preference,
-                "family": f"bank_{kind}",
-                "topic": row["topic"],
-                "split": split_of[row["topic"]],
-            }
-            for kind, agent, user, preference in said
-        ]
+    preferences, topics = load_bank()
+    names = {row.topic for row in preferences} | {row.topic for row in topics}
+    split_of = {topic: split for split, part in split_items(sorted(names)).items() for topic in part}
+    said = [(row.topic, *turn) for row in preferences for turn in _turns(row)]
+    said += [(row.topic, "question", Turn(question), 0) for row in topics for question in row.questions]
+    return [
+        {
+            "agent": turn.agent,
+            "user": turn.user,
+            "preference": preference,
+            "family": f"bank_{kind}",
+            "topic": topic,
+            "split": split_of[topic],
+        }
+        for topic, kind, turn, preference in said
+    ]
+
+
+def _turns(row: BankPreference) -> list[tuple[str, Turn, int]]:
+    turns = [("implicit" if form.agent else "statement", form, 1) for form in row.forms]
+    turns.append(("opposite", Turn(row.opposite), 1))
+    if row.different is not None:
+        turns.append(("different", Turn(row.different), 1))
+    turns += [("question", Turn(question), 0) for question in row.questions[:2]]
+    turns.append(("answer", Turn(re.split(r"(?<=[.!?:])\s", row.answers[0])[0]), 0))
     return turns
-
-
-def _topics(rows: list[dict[str, Any]]) -> list[str]:
-    return sorted({row["topic"] for row in rows})

@@ -1,23 +1,26 @@
-"""The classifier's training and validation turns: synthetic, from the bank, hand-written negatives, real chats."""
+"""The classifier's training and validation turns: synthetic, from the bank, hand-written, out of real chats."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
 
 from .alpsbench import load_alpsbench
-from .bank_turns import STATEMENTS, load_bank_turns
+from .bank import load_bank
+from .bank_turns import load_bank_turns
+from .derived_turns import derived_negatives, inside_prompts
 from .oasst import load_oasst_prompts
 from .synthesize_turns import synthesize_turns
+from .turn_grammar import CASUAL_SHARE, read_packaged
+from .turn_style import make_casual
 
-# Real negatives are few: each hand-written one and each OASST1 prompt counts this often.
-REAL_NEGATIVE_WEIGHT = 3.0
+# Hand-written examples and real prompts are few: each counts this often.
+RARE_WEIGHT = 3.0
+IN_CONVERSATION_SHARE = 0.15
 # Longer AlpsBench messages are mostly pasted documents, whose labels are the noisiest.
 MAX_ALPSBENCH_CHARACTERS = 400
 
@@ -36,8 +39,9 @@ def classifier_data(
         seed (`int`, *optional*, defaults to 0): Seed of the synthetic turns and of what is derived from the bank.
 
     Returns:
-        [`~datasets.DatasetDict`]: Columns `agent`, `user`, `labels` (0/1), `weight` (float), `source`. One in five
-        trees and sessions is validation data.
+        [`~datasets.DatasetDict`]: Columns `agent`, `user`, `labels` (0/1), `weight` (float), `noisy` (bool, where
+        labels were not given by hand), `source`. One in five trees, sessions and hand-written examples is
+        validation data.
     """
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
 
@@ -48,6 +52,7 @@ def classifier_data(
                 "user": turn["user"],
                 "labels": turn["preference"],
                 "weight": weight,
+                "noisy": source == "alpsbench",
                 "source": source,
             }
         )
@@ -56,18 +61,28 @@ def classifier_data(
     for split in rows:
         for turn in synthetic[split]:
             add(split, "synthetic", turn)
+    rng = random.Random(f"{seed}-casual")
     bank = load_bank_turns()
+    answers = [answer for preference in load_bank()[0] for answer in preference.answers]
     for turn in bank:
         if turn["split"] in rows:
-            add(turn["split"], turn["family"], turn)
+            # Somewhere in a conversation, so that an agent's line says nothing about the label.
+            said = rng.choice(answers) if not turn["agent"] and rng.random() < IN_CONVERSATION_SHARE else turn["agent"]
+            add(turn["split"], turn["family"], {**_maybe_casual(turn, rng), "agent": said})
+    for turn in hand_written_examples():
+        split = _inner_split(turn["user"])
+        add(split, f"hand_written_{turn['preference']}", turn, RARE_WEIGHT)
+        if split == "train":
+            add(split, f"hand_written_{turn['preference']}", {**turn, "user": make_casual(turn["user"], rng)})
+    prompts = [turn for turn in load_oasst_prompts(oasst) if turn["split"] == "train"] if oasst is not None else []
+    for turn in prompts:
+        add(_inner_split(turn["tree"]), "oasst", {**turn, "preference": 0}, RARE_WEIGHT)
     for split in rows:
-        for turn in derived_negatives([turn for turn in bank if turn["split"] == split], seed):
-            add(split, "bank_negative", turn)
-    for turn in hand_written_negatives():
-        add("train", "hand_written_negative", turn, REAL_NEGATIVE_WEIGHT)
-    for turn in load_oasst_prompts(oasst) if oasst is not None else []:
-        if turn["split"] == "train":
-            add(_inner_split(turn["tree"]), "oasst", {**turn, "preference": 0}, REAL_NEGATIVE_WEIGHT)
+        part = [turn for turn in bank if turn["split"] == split]
+        for turn in derived_negatives(part, seed):
+            add(split, "bank_negative", _maybe_casual(turn, rng))
+        for turn in inside_prompts(part, [turn for turn in prompts if _inner_split(turn["tree"]) == split], seed):
+            add(split, "bank_inside_prompt", turn)
     for turn in load_alpsbench(alpsbench) if alpsbench is not None else []:
         if turn["split"] == "train" and len(turn["user"]) <= MAX_ALPSBENCH_CHARACTERS:
             weight = alpsbench_weight * (4.0 if turn["preference"] else 1.0)
@@ -80,31 +95,13 @@ def _inner_split(group: str) -> str:
     return "validation" if int(hashlib.sha256(f"inner-{group}".encode()).hexdigest(), 16) % 5 == 0 else "train"
 
 
-def hand_written_negatives() -> list[dict[str, Any]]:
-    """The hand-written turns that look like preferences and are none: `{"agent", "user", "preference": 0}`."""
-    return _read("turn_negatives.jsonl")
+def _maybe_casual(turn: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    return {**turn, "user": make_casual(turn["user"], rng)} if rng.random() < CASUAL_SHARE else turn
 
 
-def _read(name: str) -> list[dict[str, Any]]:
-    text = (files("pref_lstm.training") / name).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def derived_negatives(bank: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+def hand_written_examples() -> list[dict[str, Any]]:
     """
-    Negatives out of the bank's own words: a share of its statements quoted or put in somebody else's mouth, and its
-    agent lines answered neutrally, so that neither the words nor the agent's line alone give the label away.
+    Hand-written turns, most of them in pairs of similar words of which one reveals a preference and the other doesn't:
+    `{"agent", "user", "preference"}`.
     """
-    rng = random.Random(seed)
-    frames = {frame["kind"]: frame["texts"] for frame in _read("turn_frames.jsonl")}
-    negatives = []
-    for turn in bank:
-        slots = {"person": rng.choice(frames["person"]), "character": rng.choice(frames["character"])}
-        if turn["family"] in {f"bank_{kind}" for kind in STATEMENTS} and rng.random() < 0.18:
-            said = turn["user"].rstrip(".") if rng.random() < 0.5 else turn["user"]
-            user = rng.choice(frames["quote"]).format(said=said, **slots)
-            negatives.append({"agent": "", "user": user, "preference": 0})
-        if turn["family"] == "bank_implicit" and rng.random() < 0.7:
-            user = rng.choice(frames["neutral"]).format(**slots)
-            negatives.append({"agent": turn["agent"], "user": user, "preference": 0})
-    return negatives
+    return read_packaged("turn_examples.jsonl")

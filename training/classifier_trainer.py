@@ -15,7 +15,11 @@ from pref_lstm.modeling.turn_tokenization import tokenize_turns
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-_KEPT = ("labels", "weight")
+_KEPT = ("labels", "weight", "noisy")
+# One batch of the encoder: rows of like length, so that little of it is padding.
+_ENCODED_TOKENS = 4_096
+# Generalised cross-entropy (arXiv 1805.07836): 0 is cross-entropy, 1 the mean absolute error.
+NOISE_ROBUSTNESS = 0.7
 
 
 @dataclass
@@ -50,46 +54,49 @@ class ClassifierTrainingArguments(TrainingArguments):
 
 
 def cache_hidden_states(
-    turns: Dataset, model: PreferenceClassifier, tokenizer: PreTrainedTokenizerBase, file: Path
+    turns: Dataset, model: PreferenceClassifier, tokenizer: PreTrainedTokenizerBase, file: Path, bfloat16: bool = False
 ) -> Dataset:
     """
     Adds what the head reads: the encoder's hidden states of each turn, in half precision, in an Arrow file.
 
     Args:
-        turns ([`~datasets.Dataset`]): With `agent`, `user` and `labels`, and optionally `weight`.
+        turns ([`~datasets.Dataset`]): With `agent`, `user` and `labels`, and optionally `weight` and `noisy`.
         model ([`PreferenceClassifier`]): With its encoder attached.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The encoder's tokenizer.
         file (`Path`): Where the states go; a file that is there already is taken for the same turns'.
+        bfloat16 (`bool`, *optional*, defaults to `False`): Whether the encoder computes in bfloat16 (autocast).
 
     Returns:
-        [`~datasets.Dataset`]: `labels`, `weight` if it was there, `length`, `token_type_ids` (list of int8), and
-        `state_<i>` (list of float16, `length * hidden`) for each hidden state that the model reads.
+        [`~datasets.Dataset`]: `labels`, `weight` and `noisy` if they were there, `length`, `token_type_ids` (list of
+        int8), and `state_<i>` (list of float16, `length * hidden`) for each hidden state that the model reads.
     """
     read = model.states_read()
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [Turn(user=user, agent=agent) for user, agent in zip(batch["user"], batch["agent"], strict=True)]
-        encoding = tokenize_turns(tokenizer, rows, model.config.max_length).to(model.device)
-        states = model.encode(**encoding)
-        lengths = encoding["attention_mask"].sum(1).tolist()
+        encoding = tokenize_turns(tokenizer, rows, model.config.max_length, padding=False)
+        lengths = [len(ids) for ids in encoding["input_ids"]]
         columns: dict[str, list[Any]] = {
             "length": lengths,
-            "token_type_ids": [
-                ids[:length].to(torch.int8).numpy()
-                for ids, length in zip(encoding["token_type_ids"].cpu(), lengths, strict=True)
-            ],
+            "token_type_ids": [np.asarray(ids, dtype=np.int8) for ids in encoding["token_type_ids"]],
+            **{f"state_{index}": [None] * len(rows) for index in read},
         }
-        for index in read:
-            half = states[index].half().cpu()
-            columns[f"state_{index}"] = [
-                state[:length].flatten().numpy() for state, length in zip(half, lengths, strict=True)
-            ]
+        for part in _batches_of_like_length(lengths):
+            padded = tokenizer.pad(
+                {name: [ids[i] for i in part] for name, ids in encoding.items()}, return_tensors="pt"
+            )
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+                states = model.encode(**padded.to(model.device))
+            for index in read:
+                half = states[index].half().cpu()
+                for number, row in enumerate(part):
+                    columns[f"state_{index}"][row] = half[number, : lengths[row]].flatten().numpy()
         return columns
 
     return turns.map(
         encode,
         batched=True,
-        batch_size=32,
+        batch_size=1_024,
         writer_batch_size=256,
         remove_columns=[name for name in turns.column_names if name not in _KEPT],
         cache_file_name=str(file),
@@ -98,14 +105,25 @@ def cache_hidden_states(
     ).with_format("numpy")
 
 
+def _batches_of_like_length(lengths: list[int]) -> list[list[int]]:
+    batches: list[list[int]] = [[]]
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches[-1] and lengths[row] * (len(batches[-1]) + 1) > _ENCODED_TOKENS:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
 @dataclass
 class HiddenStateCollator:
     """
     Pads cached hidden states.
 
-    Input: rows with `length`, `token_type_ids` (`length`), `state_<i>` (`length * hidden`), `labels`, maybe `weight`.
+    Input: rows with `length`, `token_type_ids` (`length`), `state_<i>` (`length * hidden`), `labels`, maybe `weight`
+    and `noisy`.
     Output: `hidden_states` (tuple of `num_states` float32 `(batch, longest, hidden)`, `None` where unread),
-    `attention_mask` and `token_type_ids` int64 `(batch, longest)`, `labels` int64 `(batch,)`, `weight` float32.
+    `attention_mask` and `token_type_ids` int64 `(batch, longest)`, `labels` int64 `(batch,)`, `weight` float32,
+    `noisy` bool.
     """
 
     hidden_size: int
@@ -132,6 +150,8 @@ class HiddenStateCollator:
         }
         if "weight" in rows[0]:
             batch["weight"] = torch.tensor([float(row["weight"]) for row in rows])
+        if "noisy" in rows[0]:
+            batch["noisy"] = torch.tensor([bool(row["noisy"]) for row in rows])
         return batch
 
 
@@ -159,18 +179,24 @@ def predict_probabilities(
 
 
 class ClassifierTrainer(Trainer):
-    """The Trainer with a weight per turn in the loss, and a learning rate of its own for the untrained parts."""
+    """
+    The Trainer with a weight per turn, a loss that noisy labels pull at less, and a learning rate of its own for the
+    untrained parts.
+    """
 
     args: ClassifierTrainingArguments
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        """Mean over the batch of weight times cross-entropy."""
-        labels, weight = inputs["labels"], inputs.get("weight")
-        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "weight")})
-        losses = nn.functional.cross_entropy(outputs.logits, labels, reduction="none")
-        loss = (losses * weight).mean() if weight is not None else losses.mean()
+        """Mean over the batch of weight times cross-entropy, or generalised cross-entropy where `noisy` is set."""
+        extra = {name: inputs.get(name) for name in ("labels", "weight", "noisy")}
+        outputs = model(**{name: value for name, value in inputs.items() if name not in extra})
+        losses = nn.functional.cross_entropy(outputs.logits.float(), extra["labels"], reduction="none")
+        if extra["noisy"] is not None:
+            robust = (1.0 - (-NOISE_ROBUSTNESS * losses).exp()) / NOISE_ROBUSTNESS
+            losses = torch.where(extra["noisy"], robust, losses)
+        loss = (losses * extra["weight"]).mean() if extra["weight"] is not None else losses.mean()
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:

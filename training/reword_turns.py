@@ -8,21 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from pref_lstm.modeling.resolve import load_language_model
 from transformers.utils import logging
 
 _PROMPT = (
     "Reword the user's message. Keep its meaning, keep who likes or does what, keep its tone, keep it about as long. "
     "Write only the new message.\n\nMessage: {user}"
 )
-_REFUSAL = re.compile(r"\b(as an ai|language model|i cannot|i'm sorry|here is|here's|reworded|message:)", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(as an ai|language model|i cannot|i'm sorry|here is|here's|reworded|message:|new message)", re.IGNORECASE
+)
+_FIRST_PERSON = re.compile(r"\b(i|i'm|im|i've|i'd|i'll|me|my|mine|we|our|us)\b", re.IGNORECASE)
 _MAX_NEW_TOKENS = 64
 
 
 def load_generator(name: str) -> Any:
-    """A text-generation pipeline of the instruct LM `name` (hub id or folder), set up for batches."""
+    """
+    A text-generation pipeline of the instruct LM `name` (hub id or folder), set up for batches. Out of the Hub's reach
+    the default LM is taken from its installed package.
+    """
     from transformers import pipeline
 
-    generator = pipeline("text-generation", model=name)
+    lm, tokenizer = load_language_model(name)
+    generator = pipeline("text-generation", model=lm, tokenizer=tokenizer)
     generator.tokenizer.padding_side = "left"
     if generator.tokenizer.pad_token is None:
         generator.tokenizer.pad_token = generator.tokenizer.eos_token
@@ -31,17 +39,19 @@ def load_generator(name: str) -> Any:
 
 def is_usable(original: str, reworded: str) -> bool:
     """
-    Whether a rewording can stand for the original: one line, of similar length, not the same, no refusal or preamble,
-    and sharing at least one content word (four letters or more), so that it still speaks of the same thing.
+    Whether a rewording can stand for the original: one line, of similar length, no refusal or preamble, other words and
+    not just other case or punctuation, speaking of its writer if and only if the original does (the label hangs on
+    it), and sharing at least one content word (four letters or more), so that it still speaks of the same thing.
     """
-    words, new = (set(re.findall(r"\w{4,}", text.lower())) for text in (original, reworded))
+    before, after = (re.findall(r"\w+", text.lower()) for text in (original, reworded))
+    content = {word for word in before if len(word) >= 4}
     return (
-        bool(reworded)
+        before != after
         and "\n" not in reworded
-        and reworded.lower() != original.lower()
         and 0.4 <= len(reworded) / len(original) <= 2.5
         and not _REFUSAL.search(reworded)
-        and (not words or bool(words & new))
+        and bool(_FIRST_PERSON.search(original)) == bool(_FIRST_PERSON.search(reworded))
+        and (not content or bool(content & set(after)))
     )
 
 

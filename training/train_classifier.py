@@ -75,7 +75,9 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     output.mkdir(parents=True, exist_ok=True)
     with args.main_process_first(desc="encoding"):
         cached = {
-            split: cache_hidden_states(part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow")
+            split: cache_hidden_states(
+                part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow", bfloat16=args.bf16
+            )
             for split, part in turns.items()
         }
     collator = HiddenStateCollator(
@@ -108,7 +110,8 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
 
 def _key(part: Any, name: str, model: PreferenceClassifier) -> str:
     """Names the cached states after all that they depend on."""
-    content = json.dumps([part["agent"][:], part["user"][:], name, model.states_read(), model.config.max_length])
+    rows = [part[column][:] for column in part.column_names]
+    content = json.dumps([rows, name, model.states_read(), model.config.max_length])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

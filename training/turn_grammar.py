@@ -46,15 +46,16 @@ class SyntheticTurn:
 
 def load_families() -> list[dict[str, Any]]:
     """The families: `{"family", "preference": 0/1, "agents": [templates], "users": [templates]}`."""
-    return _read("turn_families.jsonl")
+    return read_packaged("turn_families.jsonl")
 
 
 def load_topics() -> list[dict[str, Any]]:
     """The topics: `{"topic", "things": [8 noun phrases]}`."""
-    return _read("turn_topics.jsonl")
+    return read_packaged("turn_topics.jsonl")
 
 
-def _read(name: str) -> list[dict[str, Any]]:
+def read_packaged(name: str) -> list[dict[str, Any]]:
+    """The rows of a JSONL file that ships beside this module."""
     text = (files("pref_lstm.training") / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
