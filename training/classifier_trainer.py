@@ -192,7 +192,7 @@ class ClassifierTrainer(Trainer):
         """Mean over the batch of weight times cross-entropy, or generalised cross-entropy where `noisy` is set."""
         extra = {name: inputs.get(name) for name in ("labels", "weight", "noisy")}
         outputs = model(**{name: value for name, value in inputs.items() if name not in extra})
-        losses = nn.functional.cross_entropy(outputs.logits.float(), extra["labels"], reduction="none")
+        losses = nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"], reduction="none")
         if extra["noisy"] is not None:
             robust = (1.0 - (-NOISE_ROBUSTNESS * losses).exp()) / NOISE_ROBUSTNESS
             losses = torch.where(extra["noisy"], robust, losses)
