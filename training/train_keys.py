@@ -49,7 +49,7 @@ class KeyCollator:
         self.encoder, self.preferences, self.general, self.unrelated = encoder, preferences, general, unrelated
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """Rows have `index` (seeds what is drawn) and `preference`. Returns the arguments of [`key_loss`]."""
+        """Rows have `index` (seeds what is drawn) and `preference`. Returns the arguments of [`KeyLoss`]."""
         rng = random.Random(f"keys {rows[0]['index']}")
         chosen = [self.preferences[row["preference"]] for row in rows]
         stated = [rng.choice(p.forms) for p in chosen]
@@ -72,48 +72,35 @@ def _restate(p: BankPreference, stated: Turn, rng: random.Random) -> Turn:
     return rng.choice([*[form for form in p.forms if form is not stated], Turn(p.opposite)])
 
 
-def key_loss(
-    key_encoder: KeyEncoder,
-    stated: EncoderPass,
-    restated: EncoderPass,
-    asked: EncoderPass,
-    same_topic: torch.Tensor,
-) -> torch.Tensor:
+class KeyLoss(torch.nn.Module):
     """
-    In-batch contrastive loss (InfoNCE): questions find their turn, turns their question among unrelated messages too,
-    and a restated or reversed preference its first statement. Turns of one topic are no negatives for a question.
-
-    Args:
-        stated ([`EncoderPass`]): Of `n` turns.
-        restated: Of `n` turns on the same matter, one by one, and any number of others.
-        asked: Of `n` questions about them, one by one, and any number of unrelated messages.
-        same_topic (`torch.Tensor` of shape `(n, n)`, bool): Pairs that are not to be told apart by a question.
+    A key encoder with its in-batch contrastive loss (InfoNCE) as `forward`: questions find their turn, turns their
+    question among unrelated messages too, and a restated or reversed preference its first statement. Turns of one topic
+    are no negatives for a question.
     """
-    turns, again, queries = key_encoder(stated), key_encoder(restated), key_encoder(asked)
-    n = len(turns)
-    own = torch.arange(n, device=turns.device)
-    scores = _SCALE * turns @ queries.T
-    same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
-    scores = scores.masked_fill(same, _SAME_TOPIC)
-    return (
-        F.cross_entropy(scores, own)
-        + F.cross_entropy(scores[:, :n].T, own)
-        + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)
-    )
 
+    def __init__(self, key_encoder: KeyEncoder) -> None:
+        super().__init__()
+        self.key_encoder = key_encoder
 
-class KeyTrainer(Trainer):  # type: ignore[misc]
-    """The HF Trainer with [`key_loss`]."""
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: Mapping[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        loss = key_loss(model, **inputs)  # type: ignore[arg-type]
-        return (loss, {}) if return_outputs else loss
+    def forward(
+        self, stated: EncoderPass, restated: EncoderPass, asked: EncoderPass, same_topic: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            stated ([`EncoderPass`]): Of `n` turns.
+            restated: Of `n` turns on the same matter, one by one, and any number of others.
+            asked: Of `n` questions about them, one by one, and any number of unrelated messages.
+            same_topic (`torch.Tensor` of shape `(n, n)`, bool): Pairs that are not to be told apart by a question.
+        """
+        turns, again, queries = self.key_encoder(stated), self.key_encoder(restated), self.key_encoder(asked)
+        n = len(turns)
+        own = torch.arange(n, device=turns.device)
+        scores = _SCALE * turns @ queries.T
+        same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
+        scores = scores.masked_fill(same, _SAME_TOPIC)
+        found, asking = F.cross_entropy(scores[:, :n].T, own), F.cross_entropy(scores, own)
+        return {"loss": asking + found + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)}
 
 
 def train_keys(
@@ -137,7 +124,7 @@ def train_keys(
         rows += rng.sample(order, len(order))
     dataset = Dataset.from_dict({"preference": rows, "index": list(range(len(rows)))})
     key_encoder.copy_last_layers(encoder.backbone)
-    trainer = KeyTrainer(key_encoder, arguments, data_collator=collator, train_dataset=dataset)
+    trainer = Trainer(KeyLoss(key_encoder), arguments, data_collator=collator, train_dataset=dataset)
     metrics = train_from_last(trainer)
     key_encoder.eval()
     return metrics

@@ -31,37 +31,30 @@ class RetrievalHeads(nn.Module):
         super().__init__()
         self.cell = cell
 
-    def forward(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """
-        The loss terms of one batch of [`RetrievalSampler`], each a mean: `gate`, binary cross-entropy of whether a
-        stored turn matters; `relevance`, cross-entropy of which; `relation`, cross-entropy of how two turns relate.
-        """
-        cell = self.cell
-        scores, gate = cell.relevance(batch["retrieval_query"], batch["retrieval_keys"], batch["retrieval_filled"])
-        label = batch["retrieval_label"]
-        first, second, width = batch["first"], batch["second"], batch["retrieval_query"].shape[-1]
-        cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
-        relation = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
-        return {
-            "gate": F.binary_cross_entropy_with_logits(gate, (label >= 0).float(), pos_weight=gate.new_tensor(_OPEN)),
-            "relevance": F.cross_entropy(scores, label, ignore_index=-1),
-            "relation": F.cross_entropy(relation, batch["relation"]),
-        }
-
-
-class RetrievalTrainer(Trainer):  # type: ignore[misc]
-    """The HF Trainer with the loss of [`RetrievalHeads`]."""
-
-    def compute_loss(
+    def forward(
         self,
-        model: nn.Module,
-        inputs: Mapping[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        terms = model(inputs)
-        loss = torch.stack(list(terms.values())).sum()
-        return (loss, terms) if return_outputs else loss
+        retrieval_query: torch.Tensor,
+        retrieval_keys: torch.Tensor,
+        retrieval_filled: torch.Tensor,
+        retrieval_label: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        relation: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Of one batch of [`RetrievalSampler`], the `loss`: binary cross-entropy of whether a stored turn matters,
+        cross-entropy of which, and cross-entropy of how two turns relate, each a mean.
+        """
+        cell, width = self.cell, retrieval_query.shape[-1]
+        scores, gate = cell.relevance(retrieval_query, retrieval_keys, retrieval_filled)
+        matters = (retrieval_label >= 0).float()
+        cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
+        pair = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
+        return {
+            "loss": F.binary_cross_entropy_with_logits(gate, matters, pos_weight=gate.new_tensor(_OPEN))
+            + F.cross_entropy(scores, retrieval_label, ignore_index=-1)
+            + F.cross_entropy(pair, relation)
+        }
 
 
 def train_retrieval(
@@ -83,7 +76,7 @@ def train_retrieval(
         parameter.requires_grad_(name.split(".")[0] in HEADS)
     # One row stands for one batch: the sampler draws it whole.
     dataset = Dataset.from_dict({"index": list(range(arguments.max_steps))})
-    trainer = RetrievalTrainer(RetrievalHeads(cell), arguments, data_collator=collate, train_dataset=dataset)
+    trainer = Trainer(RetrievalHeads(cell), arguments, data_collator=collate, train_dataset=dataset)
     metrics = train_from_last(trainer)
     for name, parameter in cell.named_parameters():
         parameter.requires_grad_(name.split(".")[0] not in HEADS)
