@@ -10,6 +10,7 @@ from .cell import CellReadout, Embed, MemoryCell, straight_through
 from .configuration_pref_memory import PrefMemoryConfig
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
+from .slot_transform import SlotTransform
 
 SAME, REVERSED, DIFFERENT = range(3)
 
@@ -25,14 +26,15 @@ class SlotCell(MemoryCell):
         strength_j <- f_j * strength_j,     strength_new <- i
 
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
-    turn's own most salient LM tokens, in order. A new turn takes the first free slot, else the oldest one's.
+    turn's own most salient words, in order. A new turn takes the first free slot, else the oldest one's.
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
-    matter (`cos(k_j, k_best)` and `cos(q, k_j)` near it) the latest one speaks: what a user said last counts. Its words
-    become the soft tokens, between the learned frame tokens. Without a query it is the latest slot of all.
+    matter (`cos(k_j, k_best)` and `cos(q, k_j)` near it) the latest one speaks: what a user said last counts. Its
+    words, between the learned frame tokens, become the soft tokens by a [`SlotTransform`]. Without a query it is the
+    latest of all.
 
     State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
-    relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_weights (num_slots, slot_length)` (0 = empty),
+    relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_mask (num_slots, slot_length)` bool,
     `strengths (num_slots,)` (0 = free), `times (num_slots,)` int64, `writes ()` int64. Its size does not depend on how
     much was written.
     """
@@ -41,8 +43,7 @@ class SlotCell(MemoryCell):
 
     def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
         super().__init__(config, hidden_size)
-        width, relation, length = config.encoder_hidden_size, config.relation_size, config.slot_length
-        self.salience = nn.Linear(width, 1)
+        width, relation = config.encoder_hidden_size, config.relation_size
         self.relation_projection = nn.Linear(2 * width, relation)
         self.relation_head = nn.Sequential(nn.Linear(2 * relation + 1, 64), nn.GELU(), nn.Linear(64, 3))
         self.log_temperature = nn.Parameter(torch.empty(1))
@@ -50,27 +51,23 @@ class SlotCell(MemoryCell):
         self.gate_threshold = nn.Parameter(torch.empty(1))
         self.frame = nn.Parameter(torch.empty(config.num_frame_tokens, hidden_size))
         self.blank = nn.Parameter(torch.empty(hidden_size))
-        self.position = nn.Parameter(torch.empty(length, hidden_size))
-        self.down = nn.Linear(hidden_size, config.transform_rank)
-        self.up = nn.Linear(config.transform_rank, hidden_size)
+        self.transform = SlotTransform(config, hidden_size)
 
     def reset_parameters(self, words: torch.Tensor) -> None:
         """Untrained, the cell copies: words by [`token_salience`], slots by the encoder's cosine, gate at 0.1 of it."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
-        nn.init.zeros_(self.salience.weight)
-        nn.init.zeros_(self.salience.bias)
+        self.transform.reset_parameters()
         nn.init.constant_(self.log_temperature, 3.0)
         relation_last, gate_last = self.relation_head[-1], self.gate[-1]
         assert isinstance(relation_last, nn.Linear) and isinstance(gate_last, nn.Linear)
-        for last in (relation_last, gate_last, self.up):
+        for last in (relation_last, gate_last):
             # Small, not zero: zero would keep the layers before it still in the first step.
-            nn.init.normal_(last.weight, std=1e-2 if last is not self.up else 1e-4)
+            nn.init.normal_(last.weight, std=1e-2)
             nn.init.zeros_(last.bias)
         nn.init.constant_(relation_last.bias[DIFFERENT : DIFFERENT + 1], 2.0)
         nn.init.constant_(self.gate_threshold, 0.1)
-        nn.init.zeros_(self.position)
         with torch.no_grad():
             same = words.shape[0] == self.frame.shape[0]
             self.frame.copy_(words if same else words.mean(dim=0).expand_as(self.frame))
@@ -85,7 +82,7 @@ class SlotCell(MemoryCell):
                 "keys": torch.zeros(*shape, config.encoder_hidden_size, device=device),
                 "relations": torch.zeros(*shape, config.relation_size, device=device),
                 "token_ids": torch.zeros(*shape, config.slot_length, dtype=torch.int32, device=device),
-                "token_weights": torch.zeros(*shape, config.slot_length, device=device),
+                "token_mask": torch.zeros(*shape, config.slot_length, dtype=torch.bool, device=device),
                 "strengths": torch.zeros(*shape, device=device),
                 "times": torch.zeros(*shape, dtype=torch.long, device=device),
                 "writes": torch.zeros(batch_size, dtype=torch.long, device=device),
@@ -93,20 +90,26 @@ class SlotCell(MemoryCell):
         )
 
     def select_tokens(self, turn: EncodedTurn) -> tuple[torch.Tensor, torch.Tensor]:
-        """The turn's most salient tokens in their order: ids int32 and weights, each `(batch, slot_length)`."""
-        learned = self.salience(turn.token_features).squeeze(-1)  # (batch, turn_length)
-        score = (turn.token_salience + learned).masked_fill(~turn.token_mask, float("-inf"))
-        missing = self.config.slot_length - score.shape[1]
-        ids, weights = turn.token_ids, 2 * torch.sigmoid(learned) * turn.token_mask
+        """
+        The tokens of the turn's most salient words in their order, `(batch, slot_length)`: ids int32, and a mask.
+
+        A word is taken whole or left out; the first one is cut if a slot can't hold it.
+        """
+        length = self.config.slot_length
+        score = turn.token_salience.masked_fill(~turn.token_mask, float("-inf"))
+        missing = length - score.shape[1]
+        ids = turn.token_ids
         if missing > 0:
-            score = F.pad(score, (0, missing), value=float("-inf"))
-            ids, weights = F.pad(ids, (0, missing)), F.pad(weights, (0, missing))
-        # Stable: equally salient tokens are taken from the front, on every machine.
-        ranked = score.sort(dim=1, descending=True, stable=True).indices[:, : self.config.slot_length]
-        order = ranked.sort(dim=1).values
-        weights = weights.gather(1, order)
-        # Real tokens are in front of padding already; a weight of 0 marks what is empty.
-        return torch.where(weights > 0, ids.gather(1, order), 0).int(), weights
+            score, ids = F.pad(score, (0, missing), value=float("-inf")), F.pad(ids, (0, missing))
+        # Stable: the tokens of one word are as salient as each other, and are taken from the front.
+        rank = score.sort(dim=1, descending=True, stable=True).indices.argsort(dim=1)
+        word = score[:, :, None] == score[:, None, :]
+        last = torch.where(word, rank[:, None, :], 0).amax(dim=2)
+        longest = (word.sum(dim=2) > length) & (score == score.amax(dim=1, keepdim=True))
+        taken = (score > float("-inf")) & (rank < length) & ((last < length) | longest)
+        order = (~taken).long().argsort(dim=1, stable=True)[:, :length]
+        mask = taken.gather(1, order)
+        return torch.where(mask, ids.gather(1, order), 0).int(), mask
 
     def relation_vector(self, turn: EncodedTurn) -> torch.Tensor:
         """What a turn is compared by, `(batch, relation_size)`."""
@@ -128,7 +131,7 @@ class SlotCell(MemoryCell):
     def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
         key = F.normalize(turn.pooled, dim=-1)
         relation = self.relation_vector(turn)
-        ids, weights = self.select_tokens(turn)
+        ids, mask = self.select_tokens(turn)
 
         filled = state["strengths"] > 0
         cosine = (state["keys"] * key[:, None]).sum(-1)
@@ -161,7 +164,7 @@ class SlotCell(MemoryCell):
                 "keys": put("keys", key),
                 "relations": put("relations", relation),
                 "token_ids": put("token_ids", ids),
-                "token_weights": put("token_weights", weights),
+                "token_mask": put("token_mask", mask),
                 "strengths": torch.where(write, strength, strengths),
                 "times": torch.where(write, time, torch.where(keep, state["times"], 0)),
                 "writes": state["writes"] + is_new.long(),
@@ -214,16 +217,13 @@ class SlotCell(MemoryCell):
         acts = straight_through(torch.sigmoid(gate)) * straight_through(weights[row, chosen])
         acts = acts * torch.where(filled[row, chosen], state["strengths"][row, chosen], 1.0)
 
-        ids, token_weights = state["token_ids"][row, chosen].long(), state["token_weights"][row, chosen]
-        words = embed(ids).to(self.frame.dtype)
-        content = words * token_weights.unsqueeze(-1)
-        content = torch.where(token_weights.unsqueeze(-1) > 0, content, self.blank)
-        scale = content.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        content = content + scale * self.up(F.gelu(self.down(content / scale * self.hidden_size**0.5)))
-        content = (content + self.position) * acts[:, None, None]
+        words = embed(state["token_ids"][row, chosen].long()).to(self.frame.dtype)
+        content = torch.where(state["token_mask"][row, chosen].unsqueeze(-1), words, self.blank)
         frame = self.frame.expand(content.shape[0], -1, -1)
         # One frame token opens, the others follow the words and say what to do with them, as a reminder does.
-        return CellReadout(torch.cat([frame[:, :1], content, frame[:, 1:]], dim=1), gate, scores, weights)
+        tokens = torch.cat([frame[:, :1], content, frame[:, 1:]], dim=1)
+        tokens = self.transform(tokens, state["keys"][row, chosen]) * acts[:, None, None]
+        return CellReadout(tokens, gate, scores, weights)
 
     def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         row = torch.arange(best.shape[0], device=best.device)

@@ -10,6 +10,7 @@ from peft import PeftConfig
 from .cell_registry import CELL_NAMES
 
 NUM_SLOTS = 256
+TRANSFORM_HEADS = 4
 _FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers", "classifier_vector_size")
 
 
@@ -51,11 +52,12 @@ class PrefMemoryConfig(PeftConfig):
         memory_size (`int`, defaults to 512): Width of the state of the vector cells (`pref_lstm`, `lstm`).
         num_slots (`int`, defaults to 256): Turns that are kept (`slots`, `one_vector`); the oldest gives way when all
             places are full.
-        num_frame_tokens (`int`, defaults to 5): How many of the soft tokens are learned and the same for all users
+        num_frame_tokens (`int`, defaults to 2): How many of the soft tokens are learned and the same for all users
             (`slots`), the first before a slot's words and the others after them; the other `num_soft_tokens -
             num_frame_tokens` carry the words.
         frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
-        transform_rank (`int`, defaults to 256): Width of the residual transform of a slot's words (`slots`).
+        transform_rank (`int`, defaults to 192): Width of the transform of a slot's words (`slots`), see
+            [`SlotTransform`]; a multiple of 4.
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
             reverse the other (`slots`).
@@ -84,9 +86,9 @@ class PrefMemoryConfig(PeftConfig):
     num_key_heads: int = field(default=12)
     memory_size: int = field(default=512)
     num_slots: int = field(default=NUM_SLOTS)
-    num_frame_tokens: int = field(default=5)
+    num_frame_tokens: int = field(default=2)
     frame_token_ids: list[int] | None = field(default=None)
-    transform_rank: int = field(default=256)
+    transform_rank: int = field(default=192)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
     matter_threshold: float = field(default=0.8)
@@ -116,6 +118,8 @@ class PrefMemoryConfig(PeftConfig):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not -1 <= value <= 1:
                 raise ValueError(f"`{name}` must be a cosine, from -1 to 1, got {value!r}.")
+        if self.transform_rank % TRANSFORM_HEADS:
+            raise ValueError(f"`transform_rank` must be a multiple of {TRANSFORM_HEADS}, got {self.transform_rank}.")
         if self.cell == "slots" and self.num_frame_tokens >= self.num_soft_tokens:
             raise ValueError(
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "

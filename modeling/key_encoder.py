@@ -33,7 +33,7 @@ class KeyEncoder(nn.Module):
     def forward(self, passed: EncoderPass) -> torch.Tensor:
         """The vectors `(batch, width)`, float32 and of length 1: the mean over each user's tokens."""
         device = next(self.parameters()).device
-        states = passed.hidden_states[-1 - self.layers.num_layers].to(device, torch.float32)
+        states = passed.hidden_states[passed.num_layers - self.layers.num_layers].to(device, torch.float32)
         padding = passed.attention_mask.to(device) == 0
         states = self.layers(states, src_key_padding_mask=padding)
         user = (passed.attention_mask * passed.token_type_ids).to(device)[..., None]

@@ -13,6 +13,7 @@ from .cell_slots import REVERSED, SAME, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
+from .slot_transform import SlotTransform
 
 Row = dict[str, torch.Tensor]
 
@@ -112,18 +113,25 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
 
     # The most salient words, in their order.
     real = [i for i in range(len(turn.token_ids)) if turn.token_mask[i]]
-    learned = [cell.salience(feature)[0] for feature in turn.token_features]
-    best = sorted(real, key=lambda i: -(turn.token_salience[i] + learned[i]).item())
-    ids, weights = [torch.tensor(0)] * config.slot_length, [torch.tensor(0.0)] * config.slot_length
-    for place, i in enumerate(sorted(best[: config.slot_length])):
-        ids[place], weights[place] = turn.token_ids[i], 2 * torch.sigmoid(learned[i])
+    words: dict[float, list[int]] = {}
+    for i in real:
+        words.setdefault(turn.token_salience[i].item(), []).append(i)
+    taken: list[int] = []
+    for value in sorted(words, reverse=True):
+        if len(taken) + len(words[value]) > config.slot_length:
+            taken += [] if taken else words[value][: config.slot_length]
+            break
+        taken += words[value]
+    ids, mask = [torch.tensor(0)] * config.slot_length, [torch.tensor(False)] * config.slot_length
+    for place, i in enumerate(sorted(taken)):
+        ids[place], mask[place] = turn.token_ids[i], torch.tensor(True)
 
     salience, features = turn.token_salience[real], turn.token_features[real]
     mean = (salience.unsqueeze(-1) * features).sum(0) / salience.sum()
     relation = cell.relation_projection(torch.cat([turn.pooled, mean]))
 
     # What the turn does to each slot: take it away, or be kept out by it.
-    names = ("keys", "relations", "token_ids", "token_weights", "strengths", "times")
+    names = ("keys", "relations", "token_ids", "token_mask", "strengths", "times")
     new = {name: list(torch.zeros_like(row[name])) for name in names}
     same = torch.tensor(0.0)
     for j in range(config.num_slots):
@@ -146,7 +154,7 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
         free = [j for j in range(config.num_slots) if new["strengths"][j] == 0]
         target = free[0] if free else min(range(config.num_slots), key=lambda j: new["times"][j].item())
         new["keys"][target], new["relations"][target] = key, relation
-        new["token_ids"][target], new["token_weights"][target] = torch.stack(ids).int(), torch.stack(weights)
+        new["token_ids"][target], new["token_mask"][target] = torch.stack(ids).int(), torch.stack(mask)
         new["strengths"][target], new["times"][target] = _one(1 - same), writes
     return {**{name: torch.stack(values) for name, values in new.items()}, "writes": writes}
 
@@ -186,13 +194,21 @@ def _read_slots(
 
     tokens = list(cell.frame[:1])
     for place in range(cell.config.slot_length):
-        weight = row["token_weights"][chosen, place]
-        word = embed(row["token_ids"][chosen, place].long()) * weight if weight > 0 else cell.blank
-        length = word.norm()
-        word = word + length * cell.up(F.gelu(cell.down(word / length * cell.hidden_size**0.5)))
-        tokens.append((word + cell.position[place]) * acts)
+        token = row["token_ids"][chosen, place].long()
+        tokens.append(embed(token) if row["token_mask"][chosen, place] else cell.blank)
     tokens += list(cell.frame[1:])
-    return torch.stack(tokens), gate, scores, weights
+    return acts * _transform(cell.transform, tokens, row["keys"][chosen]), gate, scores, weights
+
+
+def _transform(transform: SlotTransform, tokens: list[torch.Tensor], key: torch.Tensor) -> torch.Tensor:
+    sizes = [token.pow(2).mean().sqrt() for token in tokens]
+    inner = [
+        transform.down(token / size) + place for token, size, place in zip(tokens, sizes, transform.places, strict=True)
+    ]
+    seen = transform.encoder(torch.stack([*inner, transform.key_down(key)])[None])[0]
+    return torch.stack(
+        [token + size * transform.up(h) for token, size, h in zip(tokens, sizes, seen[:-1], strict=True)]
+    )
 
 
 def _one(probability: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from .resolve import load_language_model
 from .turn import Detector, Turn
 from .turn_encoder import TurnEncoder
 
-_FRAME = (" (", " Follow this preference.)")
+_FRAME = (" (", ")")
 
 
 class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]

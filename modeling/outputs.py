@@ -18,11 +18,13 @@ class EncoderPass:
         hidden_states (`tuple[torch.Tensor, …]`): Each `(batch, length, hidden)`, the embeddings first.
         attention_mask (`torch.Tensor` of shape `(batch, length)`): 1 where the token is real.
         token_type_ids (`torch.Tensor` of shape `(batch, length)`): 1 on the user's segment and its closing [SEP].
+        num_layers (`int`): Of the whole backbone: a pass may stop earlier.
     """
 
     hidden_states: tuple[torch.Tensor, ...]
     attention_mask: torch.Tensor
     token_type_ids: torch.Tensor
+    num_layers: int
 
 
 @dataclass

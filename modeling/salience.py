@@ -17,8 +17,12 @@ CUES = frozenset(
         "enjoy prefer prefers favourite favorite adore want need must more cannot cant dont wont isnt"
     ).split()
 )
+# What one thing is preferred to, and what is asked for together: before other function words.
+_JOINING = frozenset("and but or over than".split())
 _STOP_WORDS = (ENGLISH_STOP_WORDS - CUES) | frozenset("i'm i've i'd i'll it's im ive really very just please".split())
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
+# "peer-to-peer" is one word: without its hyphens an LM reads other tokens.
+_WORD = re.compile(r"\w+(?:[-'’.&/]\w+)*")
+_LATER = 1e-4
 _NEGATED = re.compile(r"n['’]t$", re.IGNORECASE)
 
 
@@ -26,8 +30,9 @@ def token_salience(
     text: str, offsets: Sequence[tuple[int, int]], token_ids: Sequence[int], vocab_size: int
 ) -> list[float]:
     """
-    Untrained salience of each LM token of `text`: cues of direction 2 and more, content words 1 to 2 with the rarity of
-    their rarest token, function words and punctuation below 1. The tokens of one word share its value.
+    Salience of each LM token of `text`: cues of direction 2 and more, content words 1 to 2 with the rarity of their
+    rarest token, words that join two things 0.5 to 1, other function words and punctuation below 0.5. The tokens of one
+    word share its value, which no other word has: of equal ones the earlier is a little higher.
 
     Rarity is the logarithm of the token's id over that of the vocabulary's size: BPE and unigram vocabularies are
     ordered by frequency.
@@ -42,8 +47,8 @@ def token_salience(
         `list[float]`, one number per token.
     """
     rarity = [math.log(i + 2) / math.log(vocab_size + 2) for i in token_ids]
-    out = [0.1 * r for r in rarity]
-    for word in _WORD.finditer(text):
+    out = [0.1 * r - _LATER * i for i, r in enumerate(rarity)]
+    for number, word in enumerate(_WORD.finditer(text)):
         start, end = word.span()
         inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
         if not inside:
@@ -52,10 +57,12 @@ def token_salience(
         rarest = max(rarity[i] for i in inside)
         if lower in CUES or _NEGATED.search(lower):
             value = 2.0 + rarest
+        elif lower in _JOINING:
+            value = 0.5 + 0.5 * rarest
         elif lower in _STOP_WORDS:
             value = 0.5 * rarest
         else:
             value = 1.0 + rarest
         for i in inside:
-            out[i] = value
+            out[i] = value - _LATER * number
     return out

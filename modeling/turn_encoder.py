@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
@@ -70,14 +73,22 @@ class TurnEncoder:
         return module
 
     @torch.no_grad()
-    def hidden_states(self, turns: Sequence[Turn]) -> EncoderPass:
-        """One forward pass of the backbone, enough for the memory and for a classifier on the same backbone."""
+    def hidden_states(self, turns: Sequence[Turn], for_vectors: bool = False) -> EncoderPass:
+        """
+        One forward pass of the backbone, enough for the memory and for a classifier on the same backbone.
+
+        Args:
+            turns (`Sequence[Turn]`): At least one.
+            for_vectors (`bool`, defaults to `False`): Stop where the key encoder goes on.
+        """
         if not turns:
             raise ValueError("`turns` must hold at least one turn, got none.")
         batch = tokenize_turns(self.tokenizer, turns).to(self.encoder.device)
         known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
-        out = self.backbone(**known, output_hidden_states=True)
-        return EncoderPass(out.hidden_states, batch["attention_mask"], batch["token_type_ids"])
+        backbone = self._trunk if for_vectors else self.backbone
+        states = backbone(**known, output_hidden_states=True).hidden_states
+        num_layers = int(self.backbone.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        return EncoderPass(states, batch["attention_mask"], batch["token_type_ids"], num_layers)
 
     def encode(self, turns: Sequence[Turn]) -> EncodedTurn:
         """
@@ -118,7 +129,7 @@ class TurnEncoder:
     @torch.no_grad()
     def encode_pooled(self, turns: Sequence[Turn]) -> torch.Tensor:
         """The vectors `(batch, hidden)`, float32, alone: a turn's key."""
-        return self._pool(self.hidden_states(turns)).float().cpu()
+        return self._pool(self.hidden_states(turns, for_vectors=True)).float().cpu()
 
     def encode_query(self, texts: Sequence[str]) -> torch.Tensor:
         """The vectors `(batch, hidden)`, float32, of the user's current messages, for [`PrefMemory.read`]."""
@@ -140,6 +151,18 @@ class TurnEncoder:
             features = module(features)
         pooled: torch.Tensor = features["sentence_embedding"]
         return pooled
+
+    @cached_property
+    def _trunk(self) -> nn.Module:
+        """The backbone without the layers that the key encoder replaces, on the same weights."""
+        if not isinstance(self.key_encoder, KeyEncoder):
+            return self.backbone
+        shared = {id(tensor): tensor for tensor in (*self.backbone.parameters(), *self.backbone.buffers())}
+        trunk: Any = copy.deepcopy(self.backbone, shared)
+        layers = trunk.encoder.layer
+        # One at least: without any there are no hidden states, not even the embeddings.
+        trunk.encoder.layer = layers[: max(1, len(layers) - self.key_encoder.layers.num_layers)]
+        return trunk  # type: ignore[no-any-return]
 
     def _encoder_spans(self, text: str) -> list[tuple[int, int]]:
         out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

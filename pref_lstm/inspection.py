@@ -58,8 +58,7 @@ def describe_slots(model: PrefLSTMForCausalLM, state: MemoryState, row: int = 0)
         return []
     views = []
     for index in (state["strengths"][row] > 0).nonzero().flatten().tolist():
-        filled = state["token_weights"][row, index] > 0
-        ids = state["token_ids"][row, index][filled].tolist()
+        ids = state["token_ids"][row, index][state["token_mask"][row, index]].tolist()
         words = " ".join(model.tokenizer.decode(ids).split())
         views.append(SlotView(index, words, float(state["strengths"][row, index]), int(state["times"][row, index])))
     return sorted(views, key=lambda view: view.time)

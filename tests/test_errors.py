@@ -84,6 +84,11 @@ def test_config_values_out_of_range(name, value, least):
         tiny_config(**{name: value})
 
 
+def test_a_transform_that_its_heads_do_not_divide():
+    with refused(ValueError, "`transform_rank` must be a multiple of 4, got 6."):
+        tiny_config(transform_rank=6)
+
+
 def test_too_many_frame_tokens():
     message = "`num_frame_tokens` must be below `num_soft_tokens` (6), got 6: the rest carries a slot's words."
     with refused(ValueError, message):
@@ -280,8 +285,8 @@ def test_config_and_weights_of_two_adapters(folder):
     path = folder / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_soft_tokens": 8}))
     message = (
-        "The adapter file's 'base_model.model.model.embed_tokens.pref_memory_cell.default.cell.position' must have "
-        "shape (6, 32), got (4, 32). Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
+        "The adapter file's 'base_model.model.model.embed_tokens.pref_memory_cell.default.cell.transform.places' "
+        "must have shape (8, 8), got (6, 8). Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
     )
     with refused(ValueError, message):
         load(folder)

@@ -11,7 +11,7 @@ from pref_lstm.training.memory_methods import TextReader
 from pref_lstm.training.oracle import Oracle
 from pref_lstm.training.prefeval import load_prefeval
 from pref_lstm.training.prefeval_plan import make_plans
-from pref_lstm.training.score_cache import lm_fingerprint
+from pref_lstm.training.score_cache import ScoreCache, lm_fingerprint
 from pref_lstm.training.text_forms import memory_prompt, prefix_prompt, question_prompt, reminder_prompt
 from prefeval_folder import write_prefeval
 from tiny import FAMILIES, PLACEHOLDER, KeywordDetector, make_lm, make_model, make_tokenizer, make_turn_encoder
@@ -47,6 +47,15 @@ def test_likelihood_is_the_lms_own(family):
             logits = lm(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         expected = -logits[torch.arange(len(answer)), torch.tensor(answer)]
         torch.testing.assert_close(torch.tensor(score), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_scores_in_bfloat16_are_near_and_kept_apart():
+    cache = ScoreCache()
+    exact, fast = (AnswerScorer(make_model(), TOKENIZER, cache, bf16=bf16) for bf16 in (False, True))
+    reading, answer = Reading(question_prompt(TOKENIZER, "what should i drink ?"), 0), ids("green tea is good")
+    [expected], [score] = exact.nll([reading], [answer]), fast.nll([reading], [answer])
+    assert score != expected
+    torch.testing.assert_close(torch.tensor(score), torch.tensor(expected), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

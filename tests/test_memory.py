@@ -256,16 +256,28 @@ def test_the_gate_of_a_vector_cell_is_open_until_trained(cell):
     assert memory.read(state, embed, 100 * torch.randn(3, ENCODER_WIDTH)).is_open.all()
 
 
-def test_a_slot_holds_the_most_salient_words_in_their_order():
+@pytest.mark.parametrize(
+    ("salience", "taken"),
+    [
+        ([1.2, 3.0, 1.1, 2.0, 0.5, 1.0], [11, 12, 13, 14]),  # by salience, in the turn's order
+        ([1.2, 1.2, 3.0, 1.1, 1.1, 0.5], [11, 12, 13]),  # a word of two tokens that doesn't fit is left out
+        ([0.5, 2.0, 2.0, 2.0, 2.0, 2.0], [12, 13, 14, 15]),  # a word longer than the slot is cut
+        ([2.0, 1.0], [11, 12]),  # fewer than there is room for
+    ],
+)
+def test_a_slot_holds_the_most_salient_words_in_their_order(salience, taken):
     memory = make_memory("slots")
     memory.cell.reset_parameters(WORDS)
-    turn = at(random_turns(1, 1), 0)
-    turn.token_ids = torch.tensor([[11, 12, 13, 14, 15, 16, 17]])
-    turn.token_salience = torch.tensor([[1.0, 3.0, 1.0, 2.0, 0.5, 1.0, 9.0]])
-    turn.token_mask = torch.tensor([[True] * 6 + [False]])
+    turn, n = at(random_turns(1, 1), 0), len(salience)
+    turn.token_ids = torch.tensor([[*range(11, 11 + n), 17]])
+    turn.token_salience = torch.tensor([[*salience, 9.0]])
+    turn.token_mask = torch.tensor([[True] * n + [False]])
+    turn.token_features = torch.randn(1, n + 1, ENCODER_WIDTH)
     state = memory.update(turn, memory.initial_state(), embed)
-    assert state["token_ids"][0, 0].tolist() == [11, 12, 13, 14]
-    assert state["token_weights"][0, 0].tolist() == [1.0] * 4
+    assert state["token_ids"][0, 0].tolist() == taken + [0] * (4 - len(taken))
+    assert state["token_mask"][0, 0].tolist() == [True] * len(taken) + [False] * (4 - len(taken))
+    expected = reference_update(memory.cell, turn, memory.initial_state())
+    torch.testing.assert_close(state["token_ids"], expected["token_ids"])
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -344,7 +356,7 @@ def stored(memory, cosines_to_query, cosines_to_first):
     tensors["strengths"][0, :n] = 1
     tensors["times"][0, :n] = torch.arange(1, n + 1)
     tensors["token_ids"][0, :n] = torch.arange(8, 8 + n)[:, None].int()
-    tensors["token_weights"][0, :n] = 1
+    tensors["token_mask"][0, :n] = True
     tensors["writes"] = torch.tensor([n])
     return MemoryState(state.cell, tensors), query
 

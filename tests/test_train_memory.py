@@ -49,7 +49,7 @@ def test_every_part_of_the_memory_learns_and_the_lm_does_not(tmp_path):
     assert (tmp_path / "lm" / "model.safetensors").read_bytes() == lm
     learnt, start = weights(tmp_path / "run"), weights(tmp_path / "still")
     moved = {name.split(".cell.")[-1].split(".")[0] for name in learnt if not torch.equal(learnt[name], start[name])}
-    assert {"frame", "position", "up", "down", "salience"} <= moved
+    assert {"frame", "transform"} <= moved
 
 
 def test_a_finished_run_only_loads_its_weights(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pref_lstm.modeling.salience import token_salience
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import MAX_LM_TOKENS
 from pref_lstm.modeling.turn_tokenization import MAX_AGENT_LENGTH, MAX_USER_LENGTH, tokenize_turns
@@ -109,3 +110,11 @@ def test_cues_are_more_salient_than_content_and_content_than_the_rest(encoder):
     salience = dict(zip(words, encoded.token_salience[0].tolist(), strict=True))
     assert min(salience["not"], salience["love"]) > max(salience["green"], salience["tea"])
     assert min(salience["green"], salience["tea"]) > max(salience["the"], salience["do"], salience["."])
+
+
+def test_a_word_with_a_hyphen_is_one_word():
+    text = "sugar-free or plant-based"
+    spans = [(0, 5), (5, 6), (6, 10), (11, 13), (14, 19), (19, 20), (20, 25)]
+    salience = token_salience(text, spans, [50, 9, 40, 12, 60, 9, 30], 100)
+    assert len(set(salience[:3])) == len(set(salience[4:])) == 1
+    assert min(salience[0], salience[4]) > salience[3] > 0.5

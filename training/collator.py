@@ -76,7 +76,8 @@ class MemoryCollator:
             other = rng.choice(self.preferences)
             if other.topic != row["topic"]:
                 turns.append(rng.choice(other.forms))
-        form = rng.choice(row["forms"])
+        # The words of an answer to the agent don't say what it means: they would teach soft tokens to say nothing.
+        form = rng.choice([form for form in row["forms"] if not form["agent"]] or row["forms"])
         place = rng.randrange(count)
         turns.insert(place, Turn(form["user"], form["agent"]))
         return turns, place

@@ -73,6 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-tokens", type=int, default=1024, help="tokens of one forward pass (default: %(default)s)"
     )
+    parser.add_argument(
+        "--bf16", action="store_true", help="score in bfloat16 (GPUs, CPUs with AMX: faster, good to about 0.001 nats)"
+    )
     for method in ADAPTER_METHODS:
         name = method.replace("_", "-")
         parser.add_argument(f"--{name}-model", metavar="M", help=f"adapter of the method {method}")

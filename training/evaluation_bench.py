@@ -112,7 +112,8 @@ class EvaluationBench:
         return Source(scorer, MemoryReader(HistoryWriter(model), self.statements["explicit"]).readings)
 
     def _scorer(self, model: PrefLSTMForCausalLM) -> AnswerScorer:
-        return AnswerScorer(model, model.tokenizer, self.cache, self.options.batch_tokens, self._on_batch)
+        options = self.options
+        return AnswerScorer(model, model.tokenizer, self.cache, options.batch_tokens, self._on_batch, options.bf16)
 
 
 def _methods(options: argparse.Namespace) -> list[str]:

@@ -68,6 +68,7 @@ class AnswerScorer:
         cache ([`ScoreCache`], *optional*): Results of earlier runs.
         batch_tokens (`int`, defaults to 1024): Prompt and answer tokens of one forward pass.
         on_batch (`Callable[[int, int], None]`, *optional*): Told, after each batch, tokens done and tokens in all.
+        bf16 (`bool`, defaults to `False`): Autocast to bfloat16: faster on GPUs and CPUs with AMX, and less exact.
     """
 
     def __init__(
@@ -77,11 +78,14 @@ class AnswerScorer:
         cache: ScoreCache | None = None,
         batch_tokens: int = 1024,
         on_batch: OnBatch = lambda done, total: None,
+        bf16: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.batch_tokens, self.on_batch = model, tokenizer, batch_tokens, on_batch
+        self.bf16 = bf16
         self.cache = ScoreCache() if cache is None else cache
         is_composite = isinstance(model, PrefLSTMForCausalLM)
-        self.lm_key = lm_fingerprint(model.language_model.get_base_model() if is_composite else model)
+        lm_key = lm_fingerprint(model.language_model.get_base_model() if is_composite else model)
+        self.lm_key = f"{lm_key} bf16" if bf16 else lm_key
 
     def key(self, kind: str, reading: Reading, answer: Sequence[int] = ()) -> str:
         """Under which name a result for this LM, reading and answer is kept."""
@@ -143,8 +147,9 @@ class AnswerScorer:
         keep = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         for r, (reading, answer) in enumerate(rows):
             keep[r, len(reading.prompt) - 1 : len(reading.prompt) + len(answer) - 1] = True
-        logits = self.model(**batch, **readout_of([r for r, _ in rows]), logits_to_keep=keep, use_cache=False).logits
-        logits = logits.view(-1, logits.shape[-1]).float()
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.model(**batch, **readout_of([r for r, _ in rows]), logits_to_keep=keep, use_cache=False)
+        logits = out.logits.view(-1, out.logits.shape[-1]).float()
         gold = [torch.tensor(answer, device=device) for _, answer in rows]
         return list(logits.split([len(a) for _, a in rows])), gold
 

@@ -51,6 +51,7 @@ class MemoryRun:
             "trained": bench.is_trained,
             "answers": "published" if bench.has_published_answers else "the LM's own, on reading the reminder",
             "seed": self.options.seed,
+            "bf16": self.options.bf16,
             "hardware": describe_hardware(bench.model.device.type),
             "limits": {name: value for name, value in vars(self.options).items() if name.endswith("_limit")},
         }

@@ -61,9 +61,9 @@ class KeyCollator:
         topics = [p.topic for p in chosen]
         same = torch.tensor([[i != j and a == b for j, b in enumerate(topics)] for i, a in enumerate(topics)])
         return {
-            "stated": self.encoder.hidden_states(stated),
-            "restated": self.encoder.hidden_states(restated),
-            "asked": self.encoder.hidden_states(asked),
+            "stated": self.encoder.hidden_states(stated, for_vectors=True),
+            "restated": self.encoder.hidden_states(restated, for_vectors=True),
+            "asked": self.encoder.hidden_states(asked, for_vectors=True),
             "same_topic": same,
         }
 

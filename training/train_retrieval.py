@@ -21,7 +21,7 @@ from .retrieval_sampler import RetrievalSampler
 HEADS = ("gate", "gate_threshold", "log_temperature", "relation_projection", "relation_head")
 
 # Weight of rows where a stored turn matters: more, and the gate opens for them more often, and for others as well.
-_OPEN = 2.5
+_OPEN = 2.0
 
 
 class RetrievalHeads(nn.Module):
