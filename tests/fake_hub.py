@@ -15,7 +15,24 @@ from urllib.parse import unquote, urlparse
 import yaml
 
 TOKEN = "hf_" + "onlyForTheFakeHub" * 2
-_MODEL = r"/api/models/([^/]+/[^/]+)"
+_REPO = r"/api/(models|spaces)/([^/]+/[^/]+)"
+
+
+# What the Hub puts into a Space that is created without files.
+_NEW_SPACE = """\
+---
+title: Memory Page
+emoji: 🌖
+colorFrom: pink
+colorTo: indigo
+sdk: gradio
+sdk_version: 6.0.0
+app_file: app.py
+pinned: false
+---
+
+Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
+""".encode()
 
 
 @dataclass
@@ -43,8 +60,9 @@ class Repo:
 
 class FakeHub:
     """
-    `repos` by id; `requests` are `"METHOD path"`; `break_commits` cuts the connection in the next so many commits;
-    `cut` is how many bytes of a download pass before the connection ends, by file name.
+    `repos` by id, a Space's as `spaces/OWNER/NAME`; `requests` are `"METHOD path"`; `break_commits` cuts the
+    connection in the next so many commits; `cut` is how many bytes of a download pass before the connection ends, by
+    file name.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -113,39 +131,47 @@ class _Handler(BaseHTTPRequestHandler):
         if given is not None and not self.is_owner:
             return self.refuse(401, "", "Invalid credentials in Authorization header")
         if path == "/api/validate-yaml":
-            return self.validate(json.loads(body)["content"])
+            return self.validate(json.loads(body))
         if method == "POST" and not self.is_owner:
             return self.refuse(401, "", "Invalid username or password.")
         if path == "/api/repos/create":
             return self.create(json.loads(body))
         for pattern, act in (
-            (rf"{_MODEL}/preupload/(.+)", self.preupload),
-            (rf"{_MODEL}/commit/(.+)", self.commit),
-            (rf"{_MODEL}/tree/([^/]+)/?(.*)", self.tree),
-            (rf"{_MODEL}/revision/([^/]+)", self.info),
-            (_MODEL, self.info),
-            (r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.resolve),
+            (rf"{_REPO}/preupload/(.+)", self.preupload),
+            (rf"{_REPO}/commit/(.+)", self.commit),
+            (rf"{_REPO}/tree/([^/]+)/?(.*)", self.tree),
+            (rf"{_REPO}/revision/([^/]+)", self.info),
+            (_REPO, self.info),
+            (r"/(?:(spaces)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.resolve),
         ):
             if match := re.fullmatch(pattern, path):
-                repo_id, *rest = match.groups()
+                kind, repo_id, *rest = match.groups()
+                repo_id = f"spaces/{repo_id}" if kind == "spaces" else repo_id
                 repo = self.hub.repos.get(repo_id)
                 if repo is None or (repo.private and not self.is_owner):
                     return self.refuse(404, "RepoNotFound", "Repository not found")
                 return act(repo_id, repo, body, *rest)
         self.refuse(404, "EntryNotFound", "no such route")
 
-    def validate(self, content: str) -> None:
-        errors = card_errors(content)
+    def validate(self, asked: dict[str, str]) -> None:
+        errors = card_errors(asked["content"], asked["repoType"])
         self.send(400 if errors else 200, {"errors": [{"message": e} for e in errors], "warnings": []})
 
     def create(self, wanted: dict[str, Any]) -> None:
         repo_id = f"{wanted.get('organization') or 'tester'}/{wanted['name'].rpartition('/')[2]}"
         if "/" in wanted["name"]:
             repo_id = wanted["name"]
+        is_space = wanted.get("type") == "space"
+        if is_space:
+            if wanted.get("sdk") not in ("gradio", "docker", "static"):
+                return self.refuse(400, "", '"sdk" must be one of [gradio, docker, static]')
+            repo_id = f"spaces/{repo_id}"
         url = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": "1"}
         if repo_id in self.hub.repos:
-            return self.send(409, {"error": "You already created this model repo", **url})
-        self.hub.repos[repo_id] = Repo(bool(wanted.get("private") or wanted.get("visibility") == "private"))
+            return self.send(409, {"error": "You already created this repo", **url})
+        repo = self.hub.repos[repo_id] = Repo(bool(wanted.get("private") or wanted.get("visibility") == "private"))
+        if is_space:
+            repo.add({"README.md": _NEW_SPACE})
         self.send(200, url)
 
     def preupload(self, repo_id: str, repo: Repo, body: bytes, revision: str) -> None:
@@ -167,7 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
                 changes[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             elif line["key"] != "header":
                 return self.refuse(400, "", f"unsupported {line['key']}")
-        if errors := card_errors(changes.get("README.md", b"---\na: 1\n---\n").decode()):
+        kind = "space" if repo_id.startswith("spaces/") else "model"
+        if "README.md" in changes and (errors := card_errors(changes["README.md"].decode(), kind)):
             return self.refuse(400, "", "; ".join(errors))
         sha = repo.add(changes)
         url = f"{self.hub.url}/{repo_id}/commit/{sha}"
@@ -217,7 +244,7 @@ def git_id(data: bytes | None) -> str | None:
     return None if data is None else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def card_errors(content: str) -> list[str]:
+def card_errors(content: str, repo_type: str = "model") -> list[str]:
     """What the Hub's check of a card's metadata would object to."""
     match = re.match(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))", content)
     if not match:
@@ -226,4 +253,17 @@ def card_errors(content: str) -> list[str]:
         data = yaml.safe_load(match[2])
     except yaml.YAMLError as error:
         return [f"invalid YAML: {error}"]
-    return [] if isinstance(data, dict) else ["the metadata is no mapping"]
+    if not isinstance(data, dict):
+        return ["the metadata is no mapping"]
+    return [] if repo_type == "model" else _space_errors(data)
+
+
+def _space_errors(data: dict[str, Any]) -> list[str]:
+    """After the Hub's reference of a Space's configuration."""
+    errors = [f'"{name}" must be a string' for name in ("title", "sdk_version", "python_version", "app_file")
+              if not isinstance(data.get(name, ""), str)]  # fmt: skip
+    if data.get("sdk") not in ("gradio", "docker", "static"):
+        errors.append('"sdk" must be one of [gradio, docker, static]')
+    if len(data.get("short_description", "")) > 60:
+        errors.append('"short_description" must be at most 60 characters long')
+    return errors

@@ -128,7 +128,7 @@ def test_without_the_right_token_nothing_is_created(hub, push, monkeypatch, toke
 
 
 def test_a_card_that_the_hub_refuses(hub, push, monkeypatch):
-    monkeypatch.setattr("fake_hub.card_errors", lambda content: ["license must be known"])
+    monkeypatch.setattr("fake_hub.card_errors", lambda content, kind: ["license must be known"])
     message = (
         f"The Hub must accept the files for '{CLASSIFIER}', but refused them: "
         "Invalid metadata in README.md. - license must be known. Mend what it names."
