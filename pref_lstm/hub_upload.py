@@ -111,8 +111,10 @@ def upload(stage: Staged) -> None:
             folder_path=stage.folder,
             commit_message=f"Upload {stage.kind} and card",
         )
-    except (HTTPError, OSError, ValueError) as error:
-        raise _explained(stage.repo_id, error) from None
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        # What happens to one of the large files comes wrapped.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None
+        raise _explained(stage.repo_id, cause if isinstance(cause, Exception) else error) from None
     stage.commit = str(info.oid)
 
 
