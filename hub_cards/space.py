@@ -67,8 +67,10 @@ def write_space(folder: Path, facts: SpaceFacts, existing: Path | None = None) -
     arguments = ["--model", facts.adapter_id]
     if facts.adapter_revision:
         arguments += ["--revision", facts.adapter_revision]
-    (folder / "app.py").write_text(_APP.format(adapter_id=facts.adapter_id, arguments=json.dumps(arguments)))
-    (folder / "requirements.txt").write_text("\n".join([facts.package, *library_pins()]) + "\n")
+    page = _APP.format(adapter_id=facts.adapter_id, arguments=json.dumps(arguments))
+    (folder / "app.py").write_text(page, encoding="utf-8")
+    requirements = "\n".join([facts.package, *library_pins()]) + "\n"
+    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
     # The first two numbers alone: the Space takes the latest of these.
     python = platform.python_version().rpartition(".")[0]
     card: SpaceCard = SpaceCard.from_template(
