@@ -95,6 +95,10 @@ def run(options: argparse.Namespace) -> int:
 def _read(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected results in '{path}', found no such file. The evaluation writes it: `--json`."
+        )
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -218,6 +218,14 @@ def test_results_that_are_no_json(hub_folders, tmp_path, capsys):
     assert f"pref-lstm publish: '{results}' must be JSON, but line 1 is not: " in capsys.readouterr().err
 
 
+def test_results_that_are_not_there(tmp_path, capsys):
+    results = tmp_path / "memory.json"
+    assert main(["publish", ADAPTER, "--results", str(results), "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        f"pref-lstm publish: Expected results in '{results}', found no such file. The evaluation writes it: `--json`.\n"
+    )
+
+
 def test_the_models_own_method_is_private_too(hub, hub_folders):
     from pref_lstm import PrefLSTMForCausalLM
 
