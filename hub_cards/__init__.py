@@ -1,4 +1,4 @@
-"""Model cards for adapters and classifiers: facts go in, a README comes out. Knows files, not the package's classes."""
+"""Cards of adapters, classifiers and Spaces: facts go in, a README comes out. Knows files, no class of the package."""
 
 from .callback import CardCallback
 from .compute_facts import check_files
@@ -6,6 +6,7 @@ from .facts import CardFacts, ComputedFacts, DataSource, GivenFacts, MeasuredFac
 from .hardware import describe_hardware
 from .render import render_card
 from .results import add_classifier_results, add_memory_results
+from .space import SpaceFacts, write_space
 from .update import update_card
 from .usage import run_usage
 from .write_card import write_card
@@ -18,6 +19,7 @@ __all__ = [
     "GivenFacts",
     "MeasuredFacts",
     "Result",
+    "SpaceFacts",
     "TrainingFacts",
     "Usage",
     "add_classifier_results",
@@ -28,4 +30,5 @@ __all__ = [
     "run_usage",
     "update_card",
     "write_card",
+    "write_space",
 ]

@@ -103,3 +103,10 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:  # a bare checkout has no version of its own
             continue
     return found
+
+
+def library_pins() -> list[str]:
+    """The same libraries and versions as pip's requirements; this package is not among them."""
+    names = sorted(set(_LIBRARIES.values()) - {"pref-lstm"})
+    # Without the build's name: `2.13.0+cpu` is on no index of its own.
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]

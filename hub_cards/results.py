@@ -71,6 +71,7 @@ def add_classifier_results(measured: MeasuredFacts, report: dict[str, Any], thre
         for name, label in _CLASSIFIER.items()
         if report.get(name) is not None
     ]
+    measured.hardware = report.get("hardware")
 
 
 def _expect(report: Any, command: str, *names: str) -> None:

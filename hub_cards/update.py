@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData, RepoCard
 
 from .render import OWN_DATASETS
 
 _BEGIN = "<!-- Begin of what pref-lstm keeps up to date: edits inside are lost, the rest stays. -->"
 _END = "<!-- End of what pref-lstm keeps up to date. -->"
+_Card = TypeVar("_Card", bound=RepoCard)
+# How a Space looks is its owner's matter.
+_LOOKS = ("title", "emoji", "short_description")
+_NEW_SPACE = "https://huggingface.co/docs/hub/spaces-config-reference"
 _OURS = ("base_model", "base_model_relation", "eval_results", "model_name")
 
 
-def update_card(card: ModelCard, existing: ModelCard | None) -> ModelCard:
+def update_card(card: _Card, existing: ModelCard | None) -> _Card:
     """
     Put a rendered card into one that is there already.
 
     Args:
-        card ([`~huggingface_hub.ModelCard`]): As [`render_card`] made it.
+        card ([`~huggingface_hub.RepoCard`]): As [`render_card`] or [`write_space`] made it.
         existing ([`~huggingface_hub.ModelCard`], *optional*): What its owner may have edited.
 
     Returns:
-        [`~huggingface_hub.ModelCard`]: The owner's text around the rendered one, the metadata that only the owner gave,
+        [`~huggingface_hub.RepoCard`]: The owner's text around the rendered one, the metadata that only the owner gave,
         the tags of both, and results on other data sets.
     """
     before, after = _surroundings(existing)
@@ -33,12 +37,14 @@ def update_card(card: ModelCard, existing: ModelCard | None) -> ModelCard:
     # PEFT takes the base model from the LM's name, which may be a folder of this computer: the facts know better.
     kept = {name: value for name, value in before_update.items() if name not in _OURS}
     tags = [tag for tag in kept.get("tags") or [] if not tag.startswith("base_model:")]
-    data: dict[str, Any] = {**kept, **stated, "tags": list(dict.fromkeys([*stated["tags"], *tags]))}
+    data: dict[str, Any] = {**kept, **stated, **{name: kept[name] for name in _LOOKS if name in kept}}
+    if tags := list(dict.fromkeys([*stated.get("tags", []), *tags])):
+        data["tags"] = tags
     foreign = [r for r in before_update.get("eval_results") or [] if r.dataset_type not in OWN_DATASETS]
     if foreign:
         data["model_name"] = stated.get("model_name") or before_update["model_name"]
         data["eval_results"] = [*stated.get("eval_results", []), *foreign]
-    return ModelCard(f"---\n{ModelCardData(**data).to_yaml()}\n---\n\n{text}")
+    return type(card)(f"---\n{type(card.data)(**data).to_yaml()}\n---\n\n{text}")
 
 
 def read_card(path: Path) -> ModelCard | None:
@@ -60,7 +66,7 @@ def read_card(path: Path) -> ModelCard | None:
     return card
 
 
-def _metadata(card: ModelCard) -> dict[str, Any]:
+def _metadata(card: RepoCard) -> dict[str, Any]:
     """What the card's metadata state, the unstated left out."""
     return {name: value for name, value in card.data.__dict__.items() if value not in (None, [], {})}
 
@@ -76,7 +82,9 @@ def _surroundings(existing: ModelCard | None) -> tuple[str, str]:
 
 
 def _is_untouched_template(text: str) -> bool:
-    """PEFT's `save_pretrained` leaves huggingface_hub's empty form, with a line about its version below."""
+    """PEFT leaves huggingface_hub's empty form, with a line about its version below; the Hub, a line in a new Space."""
+    if _NEW_SPACE in text and len(text.strip().splitlines()) == 1:
+        return True
     empty = ModelCard.from_template(ModelCardData()).text.strip()
     form, _, _ = text.strip().partition("\n### Framework versions")
     return not text.strip() or form.strip() == empty.partition("\n### Framework versions")[0].strip()

@@ -38,7 +38,8 @@ class PrefMemoryConfig(PeftConfig):
     Configuration of a preference memory for one frozen causal LM. Stored as PEFT's `adapter_config.json`.
 
     Args:
-        num_soft_tokens (`int`, defaults to 16): Soft tokens that one read puts before the LM.
+        num_soft_tokens (`int`, defaults to 16): Soft tokens that one read gives the LM. They stand inside the
+            user's turn, at its end.
         cell (`str`, defaults to `"slots"`): Memory cell: `"slots"`, `"pref_lstm"` (the paper's), `"lstm"`, `"prompt"`
             (a soft prompt that knows nothing of its user) or `"one_vector"` (xRAG's form).
         memory_token_id (`int`, *optional*): Vocabulary id that stands for a soft token in `input_ids`, see

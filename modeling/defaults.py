@@ -17,7 +17,10 @@ CLASSIFIER_FOLDER = "default_classifier"
 
 
 def load_default_model(
-    name: str | None = None, lm: PreTrainedModel | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+    name: str | None = None,
+    lm: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
 ) -> tuple[PrefLSTMForCausalLM, bool]:
     """
     Load an adapter, by default the one that ships with the package.
@@ -25,12 +28,13 @@ def load_default_model(
     Args:
         name (`str`, *optional*): Folder or hub id of an adapter.
         lm, tokenizer (*optional*): Loaded already.
+        revision (`str`, *optional*): Of the adapter's repository.
 
     Returns:
         The model, and whether its memory is trained: a checkout without the shipped adapter gives a fresh one.
     """
     if name is not None:
-        return PrefLSTMForCausalLM.from_pretrained(name, lm=lm, tokenizer=tokenizer), True
+        return PrefLSTMForCausalLM.from_pretrained(name, revision=revision, lm=lm, tokenizer=tokenizer), True
     shipped = files("pref_lstm") / ADAPTER_FOLDER
     if shipped.is_dir():
         with as_file(shipped) as folder:

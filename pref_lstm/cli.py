@@ -14,6 +14,7 @@ from transformers.utils import logging
 COMMANDS = {
     "demo": ("pref_lstm.demo", "a short conversation, each answer with and without memory"),
     "chat": ("pref_lstm.chat", "talk to the LM and look into the memory"),
+    "app": ("pref_lstm.app", "the same in a browser, with memory and without side by side"),
     "synthesize": ("pref_lstm.training.synthesize", "write training data: turns or conversations"),
     "train-classifier": ("pref_lstm.training.train_classifier", "stage 1: which turns reveal a preference"),
     "train-memory": ("pref_lstm.training.train_memory", "stage 2: the memory of a frozen LM"),

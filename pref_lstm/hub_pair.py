@@ -1,13 +1,12 @@
-"""Adapter and classifier as two repositories that name each other."""
+"""Adapter and classifier as two repositories that name each other, and a Space that shows them."""
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from pref_lstm.hub_cards import CardFacts, add_classifier_results, add_memory_re
 from pref_lstm.modeling.defaults import ADAPTER_FOLDER, CLASSIFIER_FOLDER
 from pref_lstm.training.memory_plot import plot_recovery
 
-from .hub_upload import fetch_card, prepare_repository, upload
+from .hub_space import StagedSpace
+from .hub_upload import Staged, check_repo_id, fetch_card, prepare_repository, upload
 from .published_files import PICTURE, copy_published, refuse_secrets
 
 
@@ -41,11 +41,7 @@ class HubModel:
     results: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
-            raise ValueError(
-                f"The {self.kind}'s repository must be written OWNER/NAME, got '{self.repo_id}'. "
-                "OWNER is you or an organisation of yours on the Hub."
-            )
+        check_repo_id(self.kind, self.repo_id)
 
     @property
     def source(self) -> Path:
@@ -54,24 +50,22 @@ class HubModel:
         return self.folder or Path(str(files("pref_lstm") / shipped))
 
 
-@dataclass
-class Staged:
-    """One repository's files, ready to be uploaded."""
+@dataclass(kw_only=True)
+class StagedModel(Staged):
+    """A model's files, and the facts of its card."""
 
     model: HubModel
-    folder: Path
     facts: CardFacts
-    left_out: list[str] = field(default_factory=list)
-    commit: str | None = None
 
-    @property
-    def files(self) -> dict[str, int]:
-        """Name and size in bytes of each file."""
-        return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
+    def write_card(self, existing: Path | None = None) -> None:
+        """Write the card, by default into the one that lies beside the model."""
+        write_card(self.kind, self.folder, self.facts, existing or self.model.source / "README.md")
 
 
 @contextmanager
-def stage_pair(adapter: HubModel, classifier: HubModel, license: str | None = None) -> Iterator[tuple[Staged, Staged]]:
+def stage_pair(
+    adapter: HubModel, classifier: HubModel, license: str | None = None
+) -> Iterator[tuple[StagedModel, StagedModel]]:
     """
     Copy both models' files to a scratch folder, run the cards' lines on them and write the cards. The models' own
     folders stay as they are.
@@ -93,39 +87,47 @@ def stage_pair(adapter: HubModel, classifier: HubModel, license: str | None = No
             facts = CardFacts.load(model.source)
             facts.given.repo_id, facts.given.partner_id = model.repo_id, partner.repo_id
             facts.given.license = license or facts.given.license
-            stages.append(Staged(model, folder, facts, copy_published(model.kind, model.source, folder)))
+            stage = StagedModel(kind=model.kind, repo_id=model.repo_id, folder=folder, model=model, facts=facts)
+            stage.left_out = copy_published(model.kind, model.source, folder)
+            stages.append(stage)
         staged_adapter, staged_classifier = stages
         # While the lines run, the classifier's folder stands in for its repository, which may not be there yet.
         _link_classifier(staged_adapter.folder, str(staged_classifier.folder), None)
         for stage in stages:
-            stage.facts.measured.usage = run_usage(stage.model.kind, stage.folder, stage.model.repo_id)
+            stage.facts.measured.usage = run_usage(stage.kind, stage.folder, stage.repo_id)
         _link_classifier(staged_adapter.folder, classifier.repo_id, None)
         for stage in stages:
             _add_results(stage)
-            write_card(stage.model.kind, stage.folder, stage.facts, stage.model.source / "README.md")
+            stage.write_card()
             refuse_secrets(stage.folder)
         yield staged_adapter, staged_classifier
 
 
-def push_pair(adapter: Staged, classifier: Staged, private: bool = True) -> None:
+def push_pair(
+    adapter: StagedModel, classifier: StagedModel, private: bool = True, space: StagedSpace | None = None
+) -> None:
     """
-    Upload a staged pair: the classifier first, because the adapter's configuration names its commit. Each is one
-    commit; a call after a failed one goes on where that one stopped. A card that a repository has is updated.
+    Upload a staged pair: the classifier first, because the adapter's configuration names its commit, and after them the
+    Space, which names the adapter's. Each is one commit; a call after a failed one goes on where that one stopped. A
+    card that a repository has is updated.
 
     Raises:
         PermissionError, ValueError: as [`prepare_repository`] and [`upload`].
     """
-    for stage in (classifier, adapter):
-        prepare_repository(stage.model.repo_id, private)
-    for stage in (classifier, adapter):
-        with tempfile.TemporaryDirectory() as scratch:
-            existing = fetch_card(stage.model.repo_id, Path(scratch))
-            if existing is not None:
-                write_card(stage.model.kind, stage.folder, stage.facts, existing)
-                refuse_secrets(stage.folder)
+    stages: list[Staged] = [classifier, adapter, *([space] if space else [])]
+    for stage in stages:
+        prepare_repository(stage, private)
+    for stage in stages:
         if stage is adapter:
-            _link_classifier(adapter.folder, classifier.model.repo_id, classifier.commit)
-        stage.commit = upload(stage.model.repo_id, stage.folder, f"Upload {stage.model.kind} and card")
+            _link_classifier(adapter.folder, classifier.repo_id, classifier.commit)
+        if stage is space:
+            space.show(adapter.commit)
+        with tempfile.TemporaryDirectory() as scratch:
+            existing = fetch_card(stage, Path(scratch))
+            if existing is not None:
+                stage.write_card(existing)
+        refuse_secrets(stage.folder)
+        upload(stage)
 
 
 def push_to_hub(
@@ -149,13 +151,13 @@ def _link_classifier(folder: Path, name: str, revision: str | None) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _add_results(stage: Staged) -> None:
+def _add_results(stage: StagedModel) -> None:
     report, measured = stage.model.results, stage.facts.measured
     if report is None:
         return
-    name = "adapter_config.json" if stage.model.kind == "adapter" else "config.json"
+    name = "adapter_config.json" if stage.kind == "adapter" else "config.json"
     config = json.loads((stage.folder / name).read_text(encoding="utf-8"))
-    if stage.model.kind == "classifier":
+    if stage.kind == "classifier":
         add_classifier_results(measured, report, config["threshold"])
         return
     add_memory_results(measured, report, config["base_model_name_or_path"])

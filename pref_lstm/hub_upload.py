@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token, hf_hub_download
@@ -13,18 +16,65 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 
-def prepare_repository(repo_id: str, private: bool) -> None:
+@dataclass(kw_only=True)
+class Staged(ABC):
     """
-    Create a model repository, or check the one that is there.
+    One repository's files, ready to be uploaded.
+
+    Args:
+        kind (`str`): `"adapter"`, `"classifier"` or `"space"`.
+        repo_id (`str`): The repository.
+        folder (`Path`): The files, and nothing else.
+        left_out (`list[str]`): What the model's own folder holds besides.
+        commit (`str`, *optional*): The commit that holds the files, once they are uploaded.
+    """
+
+    kind: str
+    repo_id: str
+    folder: Path
+    left_out: list[str] = field(default_factory=list)
+    commit: str | None = None
+
+    @property
+    def repo_type(self) -> str:
+        """As the Hub calls it: `"model"` or `"space"`."""
+        return "space" if self.kind == "space" else "model"
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Name and size in bytes of each file."""
+        return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
+
+    @abstractmethod
+    def write_card(self, existing: Path | None = None) -> None:
+        """Write what depends on facts, by default anew; what its owner wrote into an existing card stays."""
+
+
+def check_repo_id(kind: str, repo_id: str) -> None:
+    """
+    Raises:
+        ValueError: if the repository's name is none.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
+        raise ValueError(
+            f"The {kind}'s repository must be written OWNER/NAME, got '{repo_id}'. "
+            "OWNER is you or an organisation of yours on the Hub."
+        )
+
+
+def prepare_repository(stage: Staged, private: bool) -> None:
+    """
+    Create a repository, or check the one that is there.
 
     Raises:
         PermissionError: if the Hub refuses the token.
         ValueError: if the repository is public and `private` is asked for, or the Hub is out of reach.
     """
-    api = HfApi()
+    api, repo_id, repo_type = HfApi(), stage.repo_id, stage.repo_type
+    sdk = "gradio" if repo_type == "space" else None
     try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        is_public = not api.model_info(repo_id).private
+        api.create_repo(repo_id, repo_type=repo_type, space_sdk=sdk, private=private, exist_ok=True)
+        is_public = not api.repo_info(repo_id, repo_type=repo_type).private
     except (HTTPError, OSError) as error:
         raise _explained(repo_id, error) from None
     if private and is_public:
@@ -34,32 +84,38 @@ def prepare_repository(repo_id: str, private: bool) -> None:
         )
 
 
-def fetch_card(repo_id: str, folder: Path) -> Path | None:
+def fetch_card(stage: Staged, folder: Path) -> Path | None:
     """The card that the repository has, copied into `folder`; `None` if it has none."""
     try:
-        return Path(hf_hub_download(repo_id, "README.md", local_dir=folder))
+        return Path(hf_hub_download(stage.repo_id, "README.md", repo_type=stage.repo_type, local_dir=folder))
     except EntryNotFoundError:
         return None
     except (HTTPError, OSError) as error:
-        raise _explained(repo_id, error) from None
+        raise _explained(stage.repo_id, error) from None
 
 
-def upload(repo_id: str, folder: Path, message: str) -> str:
+def upload(stage: Staged) -> None:
     """
-    Upload a folder in one commit. Files that the repository has already are not sent again, and if it has all, there
-    is no new commit: so a second call after a failed one goes on where that one stopped.
-
-    Returns:
-        `str`: the commit that holds the files.
+    Upload the folder in one commit, which is noted in `stage.commit`. Files that the repository has already are not
+    sent again, and if it has all, there is no new commit: so a second call after a failed one goes on where that one
+    stopped.
 
     Raises:
         PermissionError: if the Hub refuses the token.
         ValueError: if the Hub refuses the files, or the transfer breaks off.
     """
     try:
-        return str(HfApi().upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).oid)
-    except (HTTPError, OSError, ValueError) as error:
-        raise _explained(repo_id, error) from None
+        info = HfApi().upload_folder(
+            repo_id=stage.repo_id,
+            repo_type=stage.repo_type,
+            folder_path=stage.folder,
+            commit_message=f"Upload {stage.kind} and card",
+        )
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        # What happens to one of the large files comes wrapped.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None
+        raise _explained(stage.repo_id, cause if isinstance(cause, Exception) else error) from None
+    stage.commit = str(info.oid)
 
 
 def _explained(repo_id: str, error: Exception) -> Exception:

@@ -75,6 +75,7 @@ def hub(hub_server, hub_folders, tmp_path, monkeypatch):
     hub_server.reset()
     fill_hub(hub_server, hub_folders)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the fake Hub has no such storage
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -1,13 +1,12 @@
 """The app's page in headless Chromium, on a tiny model: say, see it stored, forget it; nothing comes from outside."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from tiny import KeywordDetector, make_model, make_turn_encoder
 
+from pref_lstm.app_session import App
 from pref_lstm.user_store import UserStore
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
@@ -16,20 +15,18 @@ CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
-def address(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
-    import app as module
+def address(tmp_path):
+    from pref_lstm import app_page
 
     model = make_model(relation_threshold=1.0)
     model._encoder = make_turn_encoder()
     with torch.no_grad():
         model.memory.cell.gate_threshold.fill_(-50.0)
     with UserStore(tmp_path / "users.db", model, KeywordDetector()) as store:
-        page = module.build(module.App(model, KeywordDetector(), store, False, 4))
-        _, address, _ = page.launch(theme=module.THEME, css=module.CSS, prevent_thread_lock=True, quiet=True)
+        page = app_page.build(App(model, KeywordDetector(), store, False, 4))
+        _, address, _ = page.launch(theme=app_page.THEME, css=app_page.CSS, prevent_thread_lock=True, quiet=True)
         yield address
         page.close()
-    sys.modules.pop("app")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

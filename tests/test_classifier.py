@@ -302,7 +302,9 @@ def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch,
     figures = evaluate_classifier.main(
         ["--model", str(output), "--data", str(data), "--json", str(tmp_path / "f.json")]
     )
-    assert list(figures) == ["n", "accuracy", "precision", "recall", "f1", "auprc", "threshold", "ms_per_turn"]
+    assert list(figures) == [
+        "n", "accuracy", "precision", "recall", "f1", "auprc", "threshold", "ms_per_turn", "hardware",
+    ]  # fmt: skip
     assert figures["n"] == 16 and figures["accuracy"] == 1.0
     assert json.loads((tmp_path / "f.json").read_text()) == figures
     assert '"accuracy": 1.0' in capsys.readouterr().out

@@ -160,10 +160,12 @@ def test_the_memorys_results_are_those_of_the_report():
         assert result.metric_args == {"n": REPORT["n"], "seed": REPORT["seed"], "low": low, "high": high}
         shown = f"| {row['recovery']:.2f} | {row['recovery_low']:.2f} to {row['recovery_high']:.2f} | {REPORT['n']} |"
         assert shown in card.text
+    assert f"Seed {REPORT['seed']}. Measured on {REPORT['hardware']}." in card.text
 
 
 def test_the_classifiers_results_are_those_of_the_report():
     report = {"n": 80, "accuracy": 0.9125, "f1": 0.9, "auprc": None, "threshold": 0.82, "ms_per_turn": 9.0}
+    report["hardware"] = "2 threads of a CPU (x86_64)"
     facts = all_facts()
     add_classifier_results(facts.measured, report, 0.82)
     card = render_card("classifier", facts)
@@ -171,6 +173,7 @@ def test_the_classifiers_results_are_those_of_the_report():
     results = ModelCard(str(card)).data.eval_results
     assert [(r.metric_type, r.metric_value) for r in results] == [("accuracy", 0.9125), ("f1", 0.9)]
     assert "| F1 | classifier | 0.90 | 80 |" in card.text and "AUPRC" not in card.text
+    assert "Measured on 2 threads of a CPU (x86_64)." in card.text
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def published(hub_server, hub_folders, tmp_path_factory):
         hub_server.reset()
         fill_hub(hub_server, hub_folders)
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_TOKEN", TOKEN)
         push_to_hub(*hub_pair(hub_folders), license="apache-2.0")

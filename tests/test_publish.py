@@ -128,7 +128,7 @@ def test_without_the_right_token_nothing_is_created(hub, push, monkeypatch, toke
 
 
 def test_a_card_that_the_hub_refuses(hub, push, monkeypatch):
-    monkeypatch.setattr("fake_hub.card_errors", lambda content: ["license must be known"])
+    monkeypatch.setattr("fake_hub.card_errors", lambda content, kind: ["license must be known"])
     message = (
         f"The Hub must accept the files for '{CLASSIFIER}', but refused them: "
         "Invalid metadata in README.md. - license must be known. Mend what it names."
@@ -216,6 +216,14 @@ def test_results_that_are_no_json(hub_folders, tmp_path, capsys):
     results.write_text("{")
     assert command(hub_folders, "--results", str(results), "--dry-run") == 2
     assert f"pref-lstm publish: '{results}' must be JSON, but line 1 is not: " in capsys.readouterr().err
+
+
+def test_results_that_are_not_there(tmp_path, capsys):
+    results = tmp_path / "memory.json"
+    assert main(["publish", ADAPTER, "--results", str(results), "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        f"pref-lstm publish: Expected results in '{results}', found no such file. The evaluation writes it: `--json`.\n"
+    )
 
 
 def test_the_models_own_method_is_private_too(hub, hub_folders):

@@ -1,6 +1,7 @@
 """Each shipped recipe for two steps on tiny models, through the command; and what recipes and banks refuse."""
 
 import json
+from dataclasses import asdict
 from importlib.resources import files
 
 import pytest
@@ -95,6 +96,12 @@ def test_a_classifier_that_does_not_fit(tmp_path):
         main([*options, "--output-dir", str(tmp_path / "run"), "--max-steps", "2"])
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_that_was_written_as_it_stands_loads_again(name, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(asdict(load_recipe(name))))
+    assert load_recipe(str(tmp_path / "mine.json")) == load_recipe(name)
+
+
 # What is refused
 
 
@@ -110,7 +117,7 @@ def test_a_recipe_that_is_not_there():
         ("[]", "must be an object with an object `memory`, got list."),
         ('{"data": {}}', "must be an object with an object `memory`, got ['data']."),
         (
-            '{"memory": {"cell": "prompt"}, "retrieval": {}}',
+            '{"memory": {"cell": "prompt"}, "retrieval": {"max_steps": 1}}',
             "must have the keys ['data', 'description', 'memory', 'teacher', 'training'] for its `memory`, "
             "got ['memory', 'retrieval'].",
         ),

@@ -22,6 +22,8 @@ def test_every_module_of_the_package_imports(package: str) -> None:
     folder = files(package)
     names = [file.name[:-3] for file in folder.iterdir() if file.name.endswith(".py") and file.name != "__init__.py"]
     for name in names:
+        if name == "app_page" and find_spec("gradio") is None:  # an extra
+            continue
         import_module(f"{package}.{name}")
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pref_lstm.hub_cards import describe_hardware
 from pref_lstm.modeling.load_detector import load_detector
 
 from .classifier_metrics import evaluate_detector
@@ -45,10 +46,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Prints and returns `{"n", "accuracy", "precision", "recall", "f1", "auprc", "threshold", "ms_per_turn"}`."""
+    """Prints and returns what [`evaluate_detector`] measured, and `hardware`."""
     args = make_parser().parse_args(argv)
     detector = load_detector(args.model)
     figures = evaluate_detector(detector, read_rows(args.data), getattr(detector, "threshold", None))
+    figures["hardware"] = describe_hardware("cpu")  # where `load_detector` leaves it
     text = json.dumps(figures, indent=2)
     print(text)
     if args.json is not None:

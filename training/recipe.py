@@ -53,7 +53,8 @@ def recipe_names() -> list[str]:
 
 def load_recipe(name: str) -> Recipe:
     """
-    Load a shipped recipe by name, or one from a JSON file.
+    Load a shipped recipe by name, or one from a JSON file. A stage that the recipe does without may stand there as
+    `null` or empty, as `dataclasses.asdict` leaves it.
 
     Raises:
         ValueError: if there is neither, or the file's keys are not those that its stages need.
@@ -72,11 +73,12 @@ def load_recipe(name: str) -> Recipe:
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"The recipe '{name}' must be an object with an object `memory`, got {got}.")
     expected = _expected_keys(content)
-    if content.keys() != expected:
+    stated = {name for name, part in content.items() if name in expected or part not in (None, {})}
+    if stated != expected:
         raise ValueError(
             f"The recipe '{name}' must have the keys {sorted(expected)} for its `memory`, got {sorted(content)}."
         )
-    recipe = Recipe(**content)
+    recipe = Recipe(**{name: content[name] for name in stated})
     cell = recipe.memory_config().cell
     if recipe.categories is not None and cell not in ("pref_lstm", "lstm"):
         raise ValueError(
@@ -90,5 +92,5 @@ def _expected_keys(content: dict[str, Any]) -> set[str]:
     """A recipe has what its stages need and no more."""
     config = PrefMemoryConfig(**content["memory"])
     keys = {"description", "memory"}
-    keys |= {"categories"} if "categories" in content else {"training", "teacher", "data"}
+    keys |= {"categories"} if content.get("categories") is not None else {"training", "teacher", "data"}
     return keys | ({"keys"} if config.num_key_layers else set()) | ({"retrieval"} if config.cell == "slots" else set())
