@@ -34,6 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the users' memories (default: %(default)s)",
     )
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="write what is stored anew first: for another adapter, or after damage"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=128, help="length of an answer (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the conversation to this file")
     parser.add_argument(
@@ -54,6 +57,9 @@ def run(options: argparse.Namespace) -> int:
     options.store.mkdir(parents=True, exist_ok=True)
     with UserStore(options.store / "memories.sqlite", model, detector) as store:
         session = ChatSession(model, detector, max_new_tokens=options.max_new_tokens)
+        if options.rebuild:
+            store.rebuild(options.user)
+        session.state = store.state(options.user)  # a name or a memory that is wrong is so from the start
         chat = _Chat(console, store, options.user, session, log)
         console.print(f"[dim]{_HELP}[/]")
         try:
@@ -94,6 +100,8 @@ class _Chat:
                     self.say(text)
             except KeyboardInterrupt:
                 self.console.print("\n[dim](interrupted; what you said is stored if it was let in)[/]")
+            except (ValueError, OSError) as error:  # of this line: a locked file, half a character, no slots to tell of
+                self.console.print(f"\n[red]{escape(str(error))}[/]")
 
     def say(self, text: str) -> None:
         """Store what the user said if it is a preference, then answer."""
@@ -116,19 +124,19 @@ class _Chat:
 
     def command(self, line: str) -> None:
         """One of the commands that look into the memory."""
-        name, _, argument = line.partition(" ")
+        name, *argument = line.split(maxsplit=1)
         if name == "/memory":
             self.show_memory()
         elif name == "/why":
             self.show_why()
         elif name == "/forget":
-            self.forget(argument.strip())
+            self.forget("".join(argument))
         else:
             self.console.print(f"[dim]{_HELP}[/]")
 
     def show_memory(self) -> None:
-        """What is stored: the turns, and the words that the slots hold."""
-        records = self.store.list(self.user)
+        """What is stored: the turns, also those that no slot holds any more, and the words that the slots hold."""
+        records = self.store.history(self.user)
         if not records:
             self.console.print("[dim]  Nothing is stored.[/]")
             return

@@ -24,8 +24,8 @@ def talk(monkeypatch, tmp_path, capsys):
     model = make_store_model(relation_threshold=1.0)  # turns only ever add
     with torch.no_grad():
         model.memory.cell.gate_threshold.fill_(-50.0)
-    monkeypatch.setattr(chat, "load_default_model", lambda name: (model, True))
     model._detector = KeywordDetector()
+    monkeypatch.setattr(chat, "load_default_model", lambda name: (model, True))
     monkeypatch.setattr(chat, "Console", lambda: Console(width=200))
 
     def talk(*lines, arguments=()):
@@ -155,9 +155,50 @@ def test_a_store_that_fails_after_deleting_leaves_nothing_in_the_conversation(ta
         raise TimeoutError("another connection kept reading")
 
     monkeypatch.setattr(StoreDatabase, "clear_log", busy)
-    with refused(TimeoutError, "another connection kept reading"):
-        talk("I love tea zqx1", "/forget 1", arguments=["--json", str(log)])
+    shown = talk("I love tea zqx1", "/forget 1", arguments=["--json", str(log)])
+    assert "another connection kept reading" in shown and "is forgotten" not in shown
     assert sessions[0].messages == [] and b"zqx1" not in raw_bytes(log)
+
+
+def test_a_line_that_fails_ends_no_conversation(talk, tmp_path, monkeypatch):
+    vector = make_store_model("lstm")
+    vector._detector = KeywordDetector()
+    log = tmp_path / "talk.json"
+    monkeypatch.setattr(chat, "load_default_model", lambda name: (vector, True))
+    lines = ["I love tea \udcff", "/why", "/forget\t7", "/forget " + "9" * 5000, "/forgt 1", "", "I love tea", "/why"]
+    shown = talk(*lines, arguments=["--json", str(log)])
+    assert "`turn.user` must be Unicode text" in shown
+    assert "The memory did not act on the last answer." in shown
+    assert "got another one. `history(user)` lists them." in shown
+    assert "Exceeds the limit" in shown and "/forget N: erase turn N" in shown
+    assert "`why` needs a memory with slots" in shown
+    assert [row["user"] for row in json.loads(log.read_text())] == ["I love tea"]
+
+
+def test_memory_lists_what_no_slot_holds_any_more_and_it_can_be_forgotten(talk, tmp_path, monkeypatch):
+    model = make_store_model(relation_threshold=1.0, num_slots=1)
+    model._detector = KeywordDetector()
+    monkeypatch.setattr(chat, "load_default_model", lambda name: (model, True))
+    shown = talk("I love tea zqx1", "I hate long rain", "/memory")
+    assert re.search(r"│ 1 │ I love tea zqx1 +│ \d+ s │ - +│ - +│ - +│", shown)
+    assert "Turn 1 is forgotten." in talk("/forget 1")
+    assert b"zqx1" not in raw_bytes(tmp_path / "store" / "memories.sqlite")
+
+
+def test_a_memory_of_another_adapter_is_refused_at_once_and_can_be_rebuilt(talk, monkeypatch):
+    talk("I love tea", "I hate rain")
+    other = make_store_model(seed=7)
+    other._detector = KeywordDetector()
+    monkeypatch.setattr(chat, "load_default_model", lambda name: (other, True))
+    with pytest.raises(ValueError, match="must be one that this adapter made"):
+        talk("what now")
+    assert "I hate rain" in talk("/memory", arguments=["--rebuild"])
+    assert "I hate rain" in talk("/memory")
+
+
+def test_a_user_that_can_have_no_memory_is_refused_before_anything_is_said(talk):
+    with refused(ValueError, "`user` must have 1 to 256 characters, got 0."):
+        talk("I love tea", arguments=["--user", ""])
 
 
 def test_a_log_without_a_folder_is_refused_before_anything_is_said(talk, tmp_path):
