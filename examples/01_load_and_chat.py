@@ -46,9 +46,9 @@ def main() -> None:
         for slot in describe_slots(model, chat.state):
             print(f"slot {slot.index} holds: {slot.words}")
 
-        # 3. The memory is a value. The fingerprint ties it to this adapter: another one refuses it.
-        chat.state.save(folder / "ada.safetensors", model.memory.fingerprint())
-        state = MemoryState.load(folder / "ada.safetensors", model.memory.fingerprint())
+        # 3. The memory is a value. A fingerprint ties it to this adapter: another one refuses it.
+        chat.state.save(folder / "ada.safetensors", model.memory)
+        state = MemoryState.load(folder / "ada.safetensors", model.memory)
         print(f"the memory takes {state.num_bytes:,} bytes, however much was said")
 
         # 4. A later conversation starts from it. Each question is asked twice, without and with the memory.

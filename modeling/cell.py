@@ -15,6 +15,9 @@ from .outputs import EncodedTurn
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
 
+# Far above what encoders and turns lead to, and far below where sums overflow.
+MAX_SIZE, MAX_WRITES = 1e6, 2**53
+
 
 @dataclass
 class CellReadout:
@@ -56,6 +59,21 @@ class MemoryCell(nn.Module, ABC):
     def reset_parameters(self, words: torch.Tensor) -> None:
         """Initialise from `words (n, hidden)`: the LM's embeddings of `frame_token_ids`, or of some vocabulary."""
 
+    def requirements(self, state: MemoryState, vocab_size: int) -> dict[str, torch.Tensor]:
+        """
+        What holds of every state that turns lead to, in words, and whether it does of this one.
+
+        Args:
+            state ([`MemoryState`]): Names, shapes and dtypes are this cell's.
+            vocab_size (`int`): Rows of the LM's input embedding.
+        """
+        finite = {
+            f"`{name}` must hold finite numbers of a size up to {MAX_SIZE:g}": (tensor.abs() <= MAX_SIZE).all()
+            for name, tensor in state.tensors.items()
+            if tensor.is_floating_point()
+        }
+        return {**finite, "`writes` must lie from 0 to 2**53": is_within(state["writes"], 0, MAX_WRITES)}
+
     def update(
         self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None
     ) -> MemoryState:
@@ -81,6 +99,18 @@ class MemoryCell(nn.Module, ABC):
                 for name, old in state.tensors.items()
             },
         )
+
+
+def is_within(values: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Whether all values are at least `low` and at most `high`."""
+    return ((values >= low) & (values <= high)).all()
+
+
+def are_write_numbers(values: torch.Tensor, writes: torch.Tensor) -> torch.Tensor:
+    """Whether the numbers of each row of `values (batch, n)` go up to its `writes (batch,)` and only 0 repeats."""
+    ranked = values.sort(dim=1).values
+    repeated = (ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > 0)
+    return ((values >= 0) & (values <= writes[:, None])).all() & ~repeated.any()
 
 
 def straight_through(probability: torch.Tensor) -> torch.Tensor:

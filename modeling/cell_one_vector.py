@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cell import CellReadout, Embed, MemoryCell
+from .cell import CellReadout, Embed, MemoryCell, are_write_numbers
 from .configuration_pref_memory import PrefMemoryConfig
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -53,6 +53,15 @@ class OneVectorCell(MemoryCell):
                 "writes": torch.zeros(batch_size, dtype=torch.long, device=device),
             },
         )
+
+    def requirements(self, state: MemoryState, vocab_size: int) -> dict[str, torch.Tensor]:
+        """As [`MemoryCell.requirements`]."""
+        return {
+            **super().requirements(state, vocab_size),
+            "`order` must hold different numbers from 1 to `writes`, and 0 where free": are_write_numbers(
+                state["order"], state["writes"]
+            ),
+        }
 
     def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
         order, writes = state["order"], state["writes"] + 1

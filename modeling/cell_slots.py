@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cell import CellReadout, Embed, MemoryCell, straight_through
+from .cell import CellReadout, Embed, MemoryCell, are_write_numbers, is_within, straight_through
 from .configuration_pref_memory import PrefMemoryConfig
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -88,6 +88,21 @@ class SlotCell(MemoryCell):
                 "writes": torch.zeros(batch_size, dtype=torch.long, device=device),
             },
         )
+
+    def requirements(self, state: MemoryState, vocab_size: int) -> dict[str, torch.Tensor]:
+        """As [`MemoryCell.requirements`]."""
+        filled, times = state["strengths"] > 0, state["times"]
+        length = state["keys"].norm(dim=-1)
+        return {
+            **super().requirements(state, vocab_size),
+            "`strengths` must lie from 0 to 1": is_within(state["strengths"], 0, 1),
+            "`keys` must have length 1 in filled slots": ((length - 1).abs() < 1e-3)[filled].all(),
+            f"`token_ids` must lie from 0 to {vocab_size - 1}": is_within(state["token_ids"], 0, vocab_size - 1),
+            "`token_weights` must lie from 0 to 2": is_within(state["token_weights"], 0, 2),
+            "`times` must be 0 in free slots, and different numbers from 1 to `writes` in filled ones": (
+                are_write_numbers(times, state["writes"]) & torch.equal(times > 0, filled)
+            ),
+        }
 
     def select_tokens(self, turn: EncodedTurn) -> tuple[torch.Tensor, torch.Tensor]:
         """

@@ -7,11 +7,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+
+if TYPE_CHECKING:
+    from .pref_memory import PrefMemory
 
 _FORMAT = "pref_lstm.memory_state.v1"
 
@@ -73,30 +76,53 @@ class MemoryState:
         metadata = {"format": _FORMAT, "cell": self.cell, "fingerprint": fingerprint}
         return tensors_to_bytes(self.tensors, metadata)
 
-    def save(self, path: str | Path, fingerprint: str) -> None:
-        """Write [`~MemoryState.to_bytes`] to a file, whole or not at all."""
+    def save(self, path: str | Path, memory: PrefMemory) -> None:
+        """
+        Write the state to a file, whole or not at all.
+
+        Args:
+            path (`str`): The file.
+            memory ([`PrefMemory`]): The adapter's that made the state: `model.memory`.
+
+        Raises:
+            ValueError: as for [`PrefMemory.check_state`].
+        """
+        memory.check_state(self)
         path = Path(path)
         scratch = path.with_name(f".{path.name}.tmp")
-        scratch.write_bytes(self.to_bytes(fingerprint))
+        scratch.write_bytes(self.to_bytes(memory.fingerprint()))
         scratch.replace(path)
 
     @staticmethod
-    def load(path: str | Path, fingerprint: str) -> MemoryState:
+    def load(path: str | Path, memory: PrefMemory) -> MemoryState:
         """
         Read a state that [`~MemoryState.save`] wrote.
 
+        Args:
+            path (`str`): The file.
+            memory ([`PrefMemory`]): The adapter's that is to read it: `model.memory`.
+
         Raises:
-            ValueError: if the file is no memory state, is damaged, or was made by another adapter or for another LM.
+            ValueError: if the file is no memory state, is damaged, was made by another adapter or for another LM, or
+                holds what turns can't lead to.
         """
-        return MemoryState._parse(Path(path).read_bytes(), fingerprint, f"'{path}'")
+        state = MemoryState._parse(Path(path).read_bytes(), memory.fingerprint(), f"'{path}'")
+        try:
+            memory.check_state(state)
+        except ValueError as error:
+            raise ValueError(
+                f"'{path}' must hold a state that turns can lead to. {error} Restore it from a copy or write the "
+                "user's turns again."
+            ) from None
+        return state
 
     @staticmethod
     def from_bytes(data: bytes, fingerprint: str) -> MemoryState:
         """
-        The state that [`~MemoryState.to_bytes`] wrote.
+        The state that [`~MemoryState.to_bytes`] wrote. Give it to [`PrefMemory.check_state`] if it comes from outside.
 
         Raises:
-            ValueError: as for [`~MemoryState.load`].
+            ValueError: if the bytes are no memory state, are damaged, or of another adapter or LM.
         """
         return MemoryState._parse(data, fingerprint, "The state")
 

@@ -55,7 +55,7 @@ class PrefMemoryLayer(nn.Module, BaseTunerLayer):
                 f"`frame_token_ids` must be ids inside the LM's embedding of {rows} rows, got "
                 f"{config.frame_token_ids}. Take them from the LM's own tokenizer."
             )
-        memory = PrefMemory(config, hidden_size)
+        memory = PrefMemory(config, hidden_size, rows)
         config.hidden_size = hidden_size
         ids = config.frame_token_ids or list(range(0, rows, max(1, rows // 1000)))
         with torch.no_grad():

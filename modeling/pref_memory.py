@@ -29,16 +29,17 @@ class PrefMemory(nn.Module):
     Args:
         config ([`PrefMemoryConfig`]): The adapter's configuration.
         hidden_size (`int`): Width of the LM's input embedding.
+        vocab_size (`int`): Its rows.
     """
 
-    def __init__(self, config: PrefMemoryConfig, hidden_size: int) -> None:
+    def __init__(self, config: PrefMemoryConfig, hidden_size: int, vocab_size: int) -> None:
         super().__init__()
         if config.hidden_size not in (None, hidden_size):
             raise ValueError(
                 f"The adapter was made for an LM of width {config.hidden_size}, got one of width {hidden_size}. "
                 f"Load it on the LM that it was trained for ('{config.base_model_name_or_path}')."
             )
-        self.config, self.hidden_size = config, hidden_size
+        self.config, self.hidden_size, self.vocab_size = config, hidden_size, vocab_size
         self.cell = CELLS[config.cell](config, hidden_size)
         self.key_encoder = (
             KeyEncoder(config.encoder_hidden_size, config.num_key_layers, config.num_key_heads)
@@ -114,6 +115,26 @@ class PrefMemory(nn.Module):
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def check_state(self, state: MemoryState) -> None:
+        """
+        Whether turns can have led to a state: for those from outside, whose checksum only says that they are as they
+        were written.
+
+        Raises:
+            ValueError: if they can't, so that reading or updating it would fail or give nonsense.
+        """
+        self._check_state(state)
+        expected = self.cell.initial_state(1, "meta")
+        for name, tensor in state.tensors.items():
+            if tensor.dtype != expected[name].dtype:
+                raise ValueError(f"The state's `{name}` must be of {expected[name].dtype}, got {tensor.dtype}.")
+        batches = sorted({tuple(tensor.shape[:1]) for tensor in state.tensors.values()})
+        if len(batches) > 1 or not any(batches[0]):
+            raise ValueError(f"The state's tensors must begin with one number of users above 0, got {batches}.")
+        for requirement, holds in self.cell.requirements(state.detach(), self.vocab_size).items():
+            if not holds:
+                raise ValueError(f"The state's {requirement}, got others.")
 
     def _check_state(self, state: MemoryState) -> None:
         if state.cell != self.config.cell:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +13,7 @@ from rich.table import Table
 from pref_lstm.modeling.defaults import load_default_model
 from pref_lstm.modeling.turn import Turn
 
+from .conversation_log import ConversationLog
 from .inspection import describe_stored
 from .session import ChatSession
 from .trace import TraceStep, trace_message
@@ -35,6 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the users' memories (default: %(default)s)",
     )
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="write what is stored anew first: for another adapter, or after damage"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=128, help="length of an answer (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the conversation to this file")
     parser.add_argument(
@@ -46,80 +48,95 @@ def make_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Talk until the input ends."""
     console = Console()
+    log = ConversationLog(options.json)
     with console.status("loading the language model, the memory and the detector"):
         model, is_trained = load_default_model(options.model)
         detector = model.detector
     if not is_trained:
         console.print("[yellow]The memory is UNTRAINED: it copies words and nothing was learned yet.[/]")
     options.store.mkdir(parents=True, exist_ok=True)
-    log: list[dict[str, Any]] = []
     with UserStore(options.store / "memories.sqlite", model, detector) as store:
-        chat = _Chat(console, store, options.user, ChatSession(model, detector, max_new_tokens=options.max_new_tokens))
+        session = ChatSession(model, detector, max_new_tokens=options.max_new_tokens)
+        if options.rebuild:
+            store.rebuild(options.user)
+        session.state = store.state(options.user)  # a name or a memory that is wrong is so from the start
+        chat = _Chat(console, store, options.user, session, log)
         console.print(f"[dim]{_HELP}[/]")
-        while True:
-            try:
-                text = console.input("[bold]you:[/] ").strip()
-            except EOFError:
-                break
-            if text in ("/quit", "/exit"):
-                break
-            if not text:
-                continue
-            if text.startswith("/"):
-                chat.command(text)
-                continue
-            try:
-                log.append(chat.say(text))
-            except KeyboardInterrupt:
-                console.print("\n[dim](interrupted; what you said is stored if it was let in)[/]")
-    if options.json:
-        options.json.write_text(json.dumps(log, indent=2, ensure_ascii=False) + "\n")
-    if options.plot:
-        from .trace_plot import plot_trace
+        try:
+            chat.talk()
+        finally:
+            log.write()
+            if options.plot:
+                from .trace_plot import plot_trace
 
-        plot_trace(chat.trace).savefig(options.plot, dpi=120)
+                plot_trace(chat.trace).savefig(options.plot, dpi=120)
     return 0
 
 
 class _Chat:
     """One user at one terminal: the session, and the store behind it."""
 
-    def __init__(self, console: Console, store: UserStore, user: str, session: ChatSession) -> None:
-        self.console, self.store, self.user, self.session = console, store, user, session
-        self.last_message = ""
+    def __init__(
+        self, console: Console, store: UserStore, user: str, session: ChatSession, log: ConversationLog
+    ) -> None:
+        self.console, self.store, self.user, self.session, self.log = console, store, user, session, log
         self.trace: list[TraceStep] = []
+        # How many exchanges there were before each turn that was let in, by the turn's id.
+        self.exchanges_before: dict[int, int] = {}
 
-    def say(self, text: str) -> dict[str, Any]:
+    def talk(self) -> None:
+        """Answer line by line until the input ends."""
+        while True:
+            try:
+                text = self.console.input("[bold]you:[/] ").strip()
+            except EOFError:
+                return
+            if text in ("/quit", "/exit"):
+                return
+            try:
+                if text.startswith("/"):
+                    self.command(text)
+                elif text:
+                    self.say(text)
+            except KeyboardInterrupt:
+                self.console.print("\n[dim](interrupted; what you said is stored if it was let in)[/]")
+            except (ValueError, OSError) as error:  # of this line: a locked file, half a character, no slots to tell of
+                self.console.print(f"\n[red]{escape(str(error))}[/]")
+
+    def say(self, text: str) -> None:
         """Store what the user said if it is a preference, then answer."""
         before = self.store.state(self.user)
         record = self.store.observe(self.user, Turn(text, self.session.last_agent_line))
+        if record.id is not None:
+            self.exchanges_before[record.id] = len(self.log.rows)
         self.session.state = after = self.store.state(self.user)
         detection = record.detection
-        if after.cell == "slots":
-            self.trace.append(trace_message(self.session.model, text, detection, before, after))
+        model = self.session.model
+        steps = [trace_message(model, text, detection, before, after)] if after.cell == "slots" else []
         verdict = "written" if record.written else "known already" if detection.is_preference else "not stored"
         self.console.print(f"[dim]  detector: {verdict} ({escape(detection.reason)})[/]")
         self.console.print("[bold]agent:[/] ", end="")
         answer = self.session.answer(text, on_text=lambda piece: self.console.out(piece, end="", highlight=False))
         self.console.print()
-        self.last_message = text
-        return {"user": text, "written": record.written, "reason": detection.reason, "agent": answer.text}
+        row = {"user": text, "written": record.written, "reason": detection.reason, "agent": answer.text}
+        self.log.rows.append(row)
+        self.trace += steps
 
     def command(self, line: str) -> None:
         """One of the commands that look into the memory."""
-        name, _, argument = line.partition(" ")
+        name, *argument = line.split(maxsplit=1)
         if name == "/memory":
             self.show_memory()
         elif name == "/why":
             self.show_why()
         elif name == "/forget":
-            self.forget(argument.strip())
+            self.forget("".join(argument))
         else:
             self.console.print(f"[dim]{_HELP}[/]")
 
     def show_memory(self) -> None:
-        """What is stored: the turns, and the words that the slots hold."""
-        records = self.store.list(self.user)
+        """What is stored: the turns, also those that no slot holds any more, and the words that the slots hold."""
+        records = self.store.history(self.user)
         if not records:
             self.console.print("[dim]  Nothing is stored.[/]")
             return
@@ -131,7 +148,8 @@ class _Chat:
 
     def show_why(self) -> None:
         """Which stored turns acted on the last answer."""
-        influences = self.store.why(self.user, self.last_message) if self.last_message else []
+        rows = self.log.rows
+        influences = self.store.why(self.user, rows[-1]["user"]) if rows else []
         if not influences:
             self.console.print("[dim]  The memory did not act on the last answer.[/]")
         for influence in influences:
@@ -142,14 +160,33 @@ class _Chat:
         if not argument.isdecimal():
             self.console.print("[red]/forget needs the number of a turn, as /memory shows it.[/]")
             return
+        number = int(argument)
         try:
-            self.store.forget(self.user, int(argument))
+            self.store.forget(self.user, number)
         except LookupError as error:
             self.console.print(f"[red]{escape(str(error))}[/]")
             return
+        except OSError:  # the turn may be gone from the ledger already
+            self.take_back(number)
+            raise
+        said_since = self.take_back(number)
         self.session.state = self.store.state(self.user)
-        self.trace.clear()  # a picture of earlier messages would show the forgotten words
-        self.console.print(f"[dim]  Turn {argument} is forgotten.[/]")
+        back = " The conversation goes back to before it." if said_since else ""
+        self.console.print(f"[dim]  Turn {number} is forgotten.{back}[/]")
+
+    def take_back(self, number: int) -> bool:
+        """
+        Bring the conversation back to before a turn was said, and return whether anything had been said since.
+
+        Answers since then may quote the turn. If it was said in an earlier conversation, all answers may.
+        """
+        keep = self.exchanges_before.pop(number, 0)
+        said_since = keep < len(self.log.rows)
+        self.exchanges_before = {id: min(before, keep) for id, before in self.exchanges_before.items()}
+        self.session.rewind(keep)
+        del self.log.rows[keep:], self.trace[keep:]
+        self.log.write()  # a file of an earlier run may hold the words
+        return said_since
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from pref_lstm.modeling.shared_pass import detect_and_encode
 from pref_lstm.modeling.turn import Detection, Detector, Turn
 
 from .turn_record import StoredTurn
-from .turn_tensors import turn_from_bytes
+from .turn_tensors import check_encoded, turn_from_bytes
 
 
 class MemoryWriter:
@@ -38,16 +38,43 @@ class MemoryWriter:
     def initial_state(self) -> MemoryState:
         return self._model.initial_state()
 
+    def state_to_bytes(self, state: MemoryState) -> bytes:
+        """
+        Raises:
+            ValueError: if the state could not be read back.
+        """
+        try:
+            self._model.memory.check_state(state)
+        except ValueError as error:
+            raise ValueError(
+                f"The user's memory must stay one that can be read. {error} Nothing was changed. Are the adapter's "
+                "weights sound?"
+            ) from None
+        return state.to_bytes(self.fingerprint)
+
+    def state_from_bytes(self, data: bytes, num_writes: int) -> MemoryState:
+        """
+        One user's state, on the memory's device.
+
+        Raises:
+            ValueError: if it is damaged, of another adapter, or none that so many writes can have led to.
+        """
+        state = MemoryState.from_bytes(data, self.fingerprint)
+        self._model.memory.check_state(state)
+        if state["writes"].tolist() != [num_writes]:
+            raise ValueError(f"The state must be of one user and of the ledger's {num_writes} writes, but is not.")
+        return state.to(self.device)
+
     def detect_and_encode(self, turn: Turn) -> tuple[Detection, EncodedTurn]:
         """What the detector decides, and the turn `(1, …)` on the memory's device."""
         with self._compute:
             [detection], encoded = detect_and_encode(self._model.encoder, self._detector, [turn])
-            return detection, self._on_device(encoded)
+            return detection, self._checked(encoded)
 
     def encode(self, turn: Turn) -> EncodedTurn:
         """`(1, …)`, on the memory's device."""
         with self._compute:
-            return self._on_device(self._model.encoder.encode([turn]))
+            return self._checked(self._model.encoder.encode([turn]))
 
     def encode_stored(self, stored: StoredTurn) -> EncodedTurn:
         """
@@ -58,10 +85,8 @@ class MemoryWriter:
         """
         if stored.turn is not None:
             return self.encode(stored.turn)
-        vocab_size = self._model.get_input_embeddings().get_parameter("weight").shape[0]
         config = self._model.memory_config
-        widths = config.vector_size, config.encoder_hidden_size
-        return self._on_device(turn_from_bytes(stored.tensors or b"", *widths, vocab_size))
+        return self._checked(turn_from_bytes(stored.tensors or b"", config.vector_size, config.encoder_hidden_size))
 
     @torch.no_grad()
     def write(self, encoded: EncodedTurn, state: MemoryState) -> tuple[MemoryState, int | None]:
@@ -84,5 +109,7 @@ class MemoryWriter:
         with self._compute:
             return self._model.read(state, [text])
 
-    def _on_device(self, encoded: EncodedTurn) -> EncodedTurn:
+    def _checked(self, encoded: EncodedTurn) -> EncodedTurn:
+        """The turn on the memory's device, if the memory can take it in."""
+        check_encoded(encoded, self._model.memory.vocab_size)
         return EncodedTurn(*[value.to(self.device) for value in encoded.to_tuple()])

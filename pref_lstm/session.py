@@ -136,6 +136,12 @@ class ChatSession:
         weights = readout.slot_weights[0] if acts and readout is not None and readout.slot_weights is not None else None
         return Answer(answer, acts, weights)
 
+    def rewind(self, num_exchanges: int) -> None:
+        """Go back to the conversation's first messages with their answers, as if that were all. `state` stays."""
+        self.messages = self.messages[: 2 * num_exchanges]
+        # The same words may be said again, and read with other soft tokens: ids would not tell.
+        self._cache, self._cached_ids = None, []
+
     def _ids(self, messages: list[_Message], add_generation_prompt: bool) -> list[int]:
         return build_prompt(
             self.model.tokenizer,

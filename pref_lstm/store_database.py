@@ -126,15 +126,19 @@ class StoreDatabase:
         if thread not in self._connections:
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             connection.text_factory = _decode
-            for pragma in (
-                "secure_delete = ON",
-                "synchronous = FULL",
-                "temp_store = MEMORY",
-                "foreign_keys = ON",
-                "trusted_schema = OFF",
-                "cell_size_check = ON",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
+            try:
+                for pragma in (
+                    "secure_delete = ON",
+                    "synchronous = FULL",
+                    "temp_store = MEMORY",
+                    "foreign_keys = ON",
+                    "trusted_schema = OFF",
+                    "cell_size_check = ON",
+                ):
+                    connection.execute(f"PRAGMA {pragma}")
+            except BaseException:
+                connection.close()
+                raise
             self._connections[thread] = connection
         return self._connections[thread]
 

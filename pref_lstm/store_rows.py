@@ -82,12 +82,13 @@ def delete_turn(connection: sqlite3.Connection, user_id: int, turn_id: int) -> N
     connection.execute("DELETE FROM turns WHERE user_id = ? AND turn_id = ?", (user_id, turn_id))
 
 
-def read_state(connection: sqlite3.Connection, user_id: int | None) -> bytes | None:
-    """The bytes of the user's current state, if it has one."""
+def read_view(connection: sqlite3.Connection, user_id: int | None) -> tuple[bytes | None, dict[int, int]]:
+    """The bytes of the user's current state, if it has one; and turn id to the number of its write, its slot's time."""
     row = connection.execute("SELECT state FROM states WHERE user_id = ?", (user_id,)).fetchone()
     if row is not None and not isinstance(row[0], bytes):
         raise sqlite3.DatabaseError("a state is no blob")
-    return None if row is None else row[0]
+    writes = connection.execute("SELECT turn_id, number FROM writes WHERE user_id = ?", (user_id,)).fetchall()
+    return None if row is None else row[0], dict(writes)
 
 
 def save_state(connection: sqlite3.Connection, user_id: int, state: bytes) -> None:
@@ -96,11 +97,6 @@ def save_state(connection: sqlite3.Connection, user_id: int, state: bytes) -> No
         "INSERT INTO states (user_id, state) VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET state = excluded.state",
         (user_id, state),
     )
-
-
-def read_writes(connection: sqlite3.Connection, user_id: int | None) -> dict[int, int]:
-    """Turn id to the number of its write, which is its slot's time."""
-    return dict(connection.execute("SELECT turn_id, number FROM writes WHERE user_id = ?", (user_id,)).fetchall())
 
 
 def save_writes(connection: sqlite3.Connection, user_id: int, writes: dict[int, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pref_lstm.modeling.cell import MAX_SIZE
 from pref_lstm.modeling.memory_state import tensors_from_bytes, tensors_to_bytes
 from pref_lstm.modeling.outputs import EncodedTurn
 
@@ -15,18 +16,17 @@ def turn_to_bytes(turn: EncodedTurn) -> bytes:
     return tensors_to_bytes(dict(turn.items()), {"format": _FORMAT})
 
 
-def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int, vocab_size: int) -> EncodedTurn:
+def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int) -> EncodedTurn:
     """
-    What [`turn_to_bytes`] wrote, bit for bit.
+    What [`turn_to_bytes`] wrote, bit for bit. Its numbers are not looked at: see [`check_encoded`].
 
     Args:
         data (`bytes`): Of one turn.
         vector_size (`int`): Width of the turn's vector.
         encoder_hidden_size (`int`): Width of the encoder that the turn must fit.
-        vocab_size (`int`): Rows of the LM's input embedding, which its token ids must stay below.
 
     Raises:
-        ValueError: if the bytes are damaged, or no turn of that encoder and LM.
+        ValueError: if the bytes are damaged, or no turn of that encoder.
     """
     try:
         tensors, metadata = tensors_from_bytes(data)
@@ -49,11 +49,27 @@ def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int, voc
             f"An encoded turn must hold {', '.join(expected)} of an encoder of width {encoder_hidden_size}, but names, "
             "shapes or dtypes differ. Was it made with another encoder?"
         )
-    turn = EncodedTurn(**{name: tensors[name] for name in expected})
-    if not all(bool(value.isfinite().all()) for value in (turn.pooled, turn.token_features, turn.token_salience)):
-        raise ValueError("An encoded turn must hold finite numbers, got nan or infinity.")
+    return EncodedTurn(**{name: tensors[name] for name in expected})
+
+
+def check_encoded(turn: EncodedTurn, vocab_size: int) -> None:
+    """
+    Refuse what a memory can't take in: its gates would turn on nan, and one such turn could empty it.
+
+    Args:
+        turn ([`EncodedTurn`]): One turn, `(1, …)`.
+        vocab_size (`int`): Rows of the LM's input embedding, which its token ids must stay below.
+
+    Raises:
+        ValueError: if its numbers are out of range.
+    """
+    numbers = (turn.pooled, turn.token_features, turn.token_salience)
+    if not all(bool((value.abs() <= MAX_SIZE).all()) for value in numbers) or not bool(turn.pooled.any()):
+        raise ValueError(
+            f"An encoded turn must hold finite numbers of a size up to {MAX_SIZE:g}, its vector not all 0, got others. "
+            "Does the encoder give nan?"
+        )
     if bool((turn.token_ids < 0).any()) or bool((turn.token_ids >= vocab_size).any()):
         raise ValueError(
             f"An encoded turn must hold token ids from 0 to {vocab_size - 1}, got others. Was it made for another LM?"
         )
-    return turn

@@ -110,11 +110,11 @@ class UserStore:
             user_id = rows.find_user(connection, user)
             if user_id is None:
                 user_id = rows.add_user(connection, user)
-            state, number = self._writer.write(encoded, self._state(rows.read_state(connection, user_id)))
+            state, number = self._writer.write(encoded, self._state(*rows.read_view(connection, user_id)))
             stored = self._stored(rows.take_turn_id(connection, user_id), time, turn, encoded, detection)
             writes = {} if number is None else {stored.id: number}
             rows.insert_turn(connection, user_id, stored)
-            rows.save_state(connection, user_id, state.to_bytes(self._writer.fingerprint))
+            rows.save_state(connection, user_id, self._writer.state_to_bytes(state))
             rows.save_writes(connection, user_id, writes)
         return _records([stored], state, writes)[0]
 
@@ -122,8 +122,8 @@ class UserStore:
         """The user's memory, one row, on the model's device; an empty one if there is no such user."""
         _check_name(user)
         with self._database.read() as connection:
-            data = rows.read_state(connection, rows.find_user(connection, user))
-        return self._state(data)
+            view = rows.read_view(connection, rows.find_user(connection, user))
+        return self._state(*view)
 
     def list(self, user: str) -> Sequence[TurnRecord]:
         """The turns that the memory holds now, oldest first: those in a slot, or all written ones without slots."""
@@ -287,7 +287,7 @@ class UserStore:
             for stored in set(after) - set(before):
                 rows.insert_turn(connection, user_id, stored)
             rows.reserve_turn_ids(connection, user_id, max((stored.id for stored in after), default=0))
-            rows.save_state(connection, user_id, state.to_bytes(self._writer.fingerprint))
+            rows.save_state(connection, user_id, self._writer.state_to_bytes(state))
             rows.delete_writes(connection, user_id)
             rows.save_writes(connection, user_id, writes)
         self._database.clear_log()
@@ -304,11 +304,11 @@ class UserStore:
         detection = Detection(stored.probability, True, stored.reason)
         return self._stored(stored.id, stored.time, stored.turn, self._writer.encode(stored.turn), detection)
 
-    def _state(self, data: bytes | None) -> MemoryState:
-        if data is None:
+    def _state(self, data: bytes | None, writes: dict[int, int]) -> MemoryState:
+        if data is None and not writes:
             return self._writer.initial_state()
         try:
-            return MemoryState.from_bytes(data, self._writer.fingerprint).to(self._writer.device)
+            return self._writer.state_from_bytes(data or b"", len(writes))
         except ValueError as error:
             raise ValueError(
                 f"The user's memory in '{self._database.path}' must be one that this adapter made. {error} "
@@ -319,9 +319,8 @@ class UserStore:
         _check_name(user)
         with self._database.read() as connection:
             user_id = rows.find_user(connection, user)
-            turns, data = rows.read_turns(connection, user_id), rows.read_state(connection, user_id)
-            writes = rows.read_writes(connection, user_id)
-        state = self._state(data)
+            turns, (data, writes) = rows.read_turns(connection, user_id), rows.read_view(connection, user_id)
+        state = self._state(data, writes)
         return _records(turns, state, writes), state
 
 

@@ -38,7 +38,7 @@ def folder(model, tmp_path):
 @pytest.fixture
 def state_file(model, tmp_path):
     path = tmp_path / "user.safetensors"
-    model.initial_state().save(path, "one")
+    model.initial_state().save(path, model.memory)
     return path
 
 
@@ -201,13 +201,14 @@ def test_states_that_make_no_batch(model):
         MemoryState.cat([model.initial_state(), make_model(cell="lstm").initial_state()])
 
 
-def test_a_state_of_another_adapter(state_file):
+def test_a_state_of_another_adapter(model, state_file):
+    other = make_model(seed=7).memory
     message = (
-        f"'{state_file}' was made by the adapter with fingerprint 'one', but this one has 'two'. "
-        "States belong to one adapter and LM: write the user's turns again."
+        f"'{state_file}' was made by the adapter with fingerprint '{model.memory.fingerprint()}', but this one has "
+        f"'{other.fingerprint()}'. States belong to one adapter and LM: write the user's turns again."
     )
     with refused(ValueError, message):
-        MemoryState.load(state_file, "two")
+        MemoryState.load(state_file, other)
 
 
 @pytest.mark.parametrize(
@@ -220,24 +221,24 @@ def test_a_state_of_another_adapter(state_file):
     ],
     ids=["truncated", "cut in the header", "empty", "no safetensors"],
 )
-def test_a_damaged_state(state_file, content, reason):
+def test_a_damaged_state(model, state_file, content, reason):
     state_file.write_bytes(content(state_file.read_bytes()))
     message = (
         f"'{state_file}' must be a memory state saved by `MemoryState.save`, but is damaged or no safetensors file "
         f"(Error while deserializing: {reason}). Restore it from a copy or start with an empty memory."
     )
     with refused(ValueError, message):
-        MemoryState.load(state_file, "one")
+        MemoryState.load(state_file, model.memory)
 
 
-def test_safetensors_that_are_no_state(state_file):
+def test_safetensors_that_are_no_state(model, state_file):
     save_file({"tensor": torch.ones(1)}, state_file)
     message = (
         f"'{state_file}' must be a memory state of format 'pref_lstm.memory_state.v1', got 'None'. "
         "Was it saved by `MemoryState.save`?"
     )
     with refused(ValueError, message):
-        MemoryState.load(state_file, "one")
+        MemoryState.load(state_file, model.memory)
 
 
 # Adapter folders

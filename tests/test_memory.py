@@ -18,7 +18,7 @@ def embed(ids):
 
 def make_memory(cell, seed=0, decisive=True):
     torch.manual_seed(seed)
-    memory = PrefMemory(tiny_config(cell), HIDDEN)
+    memory = PrefMemory(tiny_config(cell), HIDDEN, len(WORDS))
     memory.cell.reset_parameters(WORDS)
     scramble(memory, seed)
     if cell == "slots" and decisive:
@@ -184,8 +184,8 @@ def test_a_scan_equals_steps_with_carried_and_saved_state(cell, tmp_path):
     state = memory.initial_state(2)
     for t in range(6):
         state = memory.update(at(turns, t), state, embed, mask[:, t])
-        state.save(tmp_path / "user", memory.fingerprint())
-        state = MemoryState.load(tmp_path / "user", memory.fingerprint())
+        state.save(tmp_path / "user", memory)
+        state = MemoryState.load(tmp_path / "user", memory)
     assert [path.name for path in tmp_path.iterdir()] == ["user"]
     assert state.equal(memory.scan(turns, embed, mask))
 
@@ -250,7 +250,7 @@ def test_one_vector_reads_the_nearest_turn_and_forgets_the_oldest():
 
 @pytest.mark.parametrize("cell", ["pref_lstm", "lstm"])
 def test_the_gate_of_a_vector_cell_is_open_until_trained(cell):
-    memory = PrefMemory(tiny_config(cell), HIDDEN)
+    memory = PrefMemory(tiny_config(cell), HIDDEN, len(WORDS))
     memory.cell.reset_parameters(WORDS)
     state = memory.scan(random_turns(3, 2), embed, torch.ones(3, 2))
     assert memory.read(state, embed, 100 * torch.randn(3, ENCODER_WIDTH)).is_open.all()
@@ -284,7 +284,7 @@ def test_a_slot_holds_the_most_salient_words_in_their_order(salience, taken):
 def test_a_state_has_one_size_of_at_most_a_mebibyte(cell):
     config = tiny_config(cell)
     default = type(config)(cell=cell)
-    memory = PrefMemory(default, 576)
+    memory = PrefMemory(default, 576, 4)
     memory.cell.reset_parameters(torch.randn(4, 576))
     empty = memory.initial_state()
     assert empty.num_bytes <= 2**20
@@ -372,7 +372,7 @@ def stored(memory, cosines_to_query, cosines_to_first):
     ],
 )
 def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read):
-    memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN)
+    memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN, len(WORDS))
     memory.cell.reset_parameters(WORDS)
     state, query = stored(memory, to_query, to_first)
     word = memory.read(state, embed, query).soft_tokens[0, 1]

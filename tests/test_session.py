@@ -138,6 +138,23 @@ def test_an_interrupted_answer_leaves_the_session_as_it_was(turns_before):
         assert session.answer(text).text == twin.answer(text).text
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_session_taken_back_is_as_if_nothing_had_been_said_since(kept):
+    """Though the same words are said again, the soft tokens before them are others."""
+    session, twin = make_session(), make_session()
+    for one in (session, twin):
+        one.observe(TALK[0])
+        if kept:
+            one.answer(TALK[0])
+    session.answer(TALK[1])
+    session.answer(TALK[3])
+    session.rewind(kept)
+    for one in (session, twin):
+        one.state = one.model.initial_state()
+        one.observe(TALK[2])
+    assert session.answer(TALK[1]).text == recomputed(twin, TALK[1]) == twin.answer(TALK[1]).text
+
+
 def test_a_user_can_not_forge_the_placeholder():
     session = make_session()
     session.observe(TALK[0])

@@ -82,11 +82,11 @@ def test_names_and_words_stay_out_of_errors(store, path):
 
 def test_a_state_is_one_file_too(store, tmp_path, models):
     observe_all(store, "ada", TEXTS)
-    fingerprint = models["slots"].memory.fingerprint()
-    store.state("ada").save(tmp_path / "ada.safetensors", fingerprint)
+    memory = models["slots"].memory
+    store.state("ada").save(tmp_path / "ada.safetensors", memory)
     data = (tmp_path / "ada.safetensors").read_bytes()
-    assert MemoryState.load(tmp_path / "ada.safetensors", fingerprint).equal(store.state("ada"))
-    assert MemoryState.from_bytes(data, fingerprint).equal(store.state("ada"))
+    assert MemoryState.load(tmp_path / "ada.safetensors", memory).equal(store.state("ada"))
+    assert MemoryState.from_bytes(data, memory.fingerprint()).equal(store.state("ada"))
 
 
 def test_the_store_takes_a_string_as_path(tmp_path, models):
