@@ -98,7 +98,6 @@ class SlotCell(MemoryCell):
             "`strengths` must lie from 0 to 1": is_within(state["strengths"], 0, 1),
             "`keys` must have length 1 in filled slots": ((length - 1).abs() < 1e-3)[filled].all(),
             f"`token_ids` must lie from 0 to {vocab_size - 1}": is_within(state["token_ids"], 0, vocab_size - 1),
-            "`token_weights` must lie from 0 to 2": is_within(state["token_weights"], 0, 2),
             "`times` must be 0 in free slots, and different numbers from 1 to `writes` in filled ones": (
                 are_write_numbers(times, state["writes"]) & torch.equal(times > 0, filled)
             ),

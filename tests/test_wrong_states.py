@@ -136,7 +136,6 @@ BATCH = "tensors must begin with one number of users above 0, got"
         ("slots", "token_ids", torch.Tensor.long, None, "`token_ids` must be of torch.int32, got torch.int64"),
         ("slots", "token_ids", -1, (0, 0, 0), "`token_ids` must lie from 0 to 110, got others"),
         ("slots", "token_ids", 111, (0, 0, 0), "`token_ids` must lie from 0 to 110, got others"),
-        ("slots", "token_weights", -0.5, (0, 0, 0), "`token_weights` must lie from 0 to 2, got others"),
         ("slots", "strengths", -0.5, (0, 0), "`strengths` must lie from 0 to 1, got others"),
         ("slots", "strengths", 1.5, (0, 0), "`strengths` must lie from 0 to 1, got others"),
         ("slots", "strengths", 0.0, (0, 0), TIMES),
