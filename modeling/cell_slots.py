@@ -155,8 +155,9 @@ class SlotCell(MemoryCell):
         near = filled & (cosine >= self.config.relation_threshold)
         p = p * near.unsqueeze(-1)
         same, reversed_ = p[..., SAME], p[..., REVERSED]
-        keep = filled & (reversed_ <= 0.5)  # the forget gate, f_j
-        is_new = (same <= 0.5).all(dim=1)  # the input gate, i
+        # Of a nan neither is true: it takes nothing away.
+        keep = filled & ~(reversed_ > 0.5)  # the forget gate, f_j
+        is_new = ~(same > 0.5).any(dim=1)  # the input gate, i
         strengths = torch.where(keep, state["strengths"] * straight_through(1 - reversed_), 0.0)
 
         num_slots = self.config.num_slots

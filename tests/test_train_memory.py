@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import torch
 from pref_lstm.training.bank import bank_fingerprint
@@ -50,6 +52,17 @@ def test_every_part_of_the_memory_learns_and_the_lm_does_not(tmp_path):
     learnt, start = weights(tmp_path / "run"), weights(tmp_path / "still")
     moved = {name.split(".cell.")[-1].split(".")[0] for name in learnt if not torch.equal(learnt[name], start[name])}
     assert {"frame", "transform"} <= moved
+
+
+def test_in_bfloat16_only_the_lm_computes_in_it(tmp_path):
+    options = training_files(tmp_path)
+    assert main([*options, "--output-dir", str(tmp_path / "float32")]) == 0
+    command = [sys.executable, "-m", "pref_lstm.training.train_memory", *options, "--bf16"]
+    # A process of its own: accelerate keeps the first precision it hears of.
+    subprocess.run([*command, "--output-dir", str(tmp_path / "bfloat16")], check=True, capture_output=True)
+    exact, fast = weights(tmp_path / "float32"), weights(tmp_path / "bfloat16")
+    differ = {name.split("pref_memory_cell.")[1] for name in exact if not torch.equal(exact[name], fast[name])}
+    assert differ and all(name.startswith(("cell.transform", "cell.frame", "cell.blank")) for name in differ)
 
 
 def test_a_finished_run_only_loads_its_weights(tmp_path):

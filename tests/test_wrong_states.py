@@ -36,6 +36,8 @@ def mutations(draw, state):
         place = draw(st.integers(0, len(flat) - 1)) if kind == "element" else slice(None)
         if flat.is_floating_point():
             flat[place] = draw(st.sampled_from(FLOATS))
+        elif flat.dtype == torch.bool:
+            flat[place] = draw(st.booleans())
         else:
             limits = torch.iinfo(flat.dtype)
             flat[place] = draw(st.sampled_from([i for i in INTEGERS if limits.min <= i <= limits.max]))

@@ -93,14 +93,16 @@ class KeyLoss(torch.nn.Module):
             asked: Of `n` questions about them, one by one, and any number of unrelated messages.
             same_topic (`torch.Tensor` of shape `(n, n)`, bool): Pairs that are not to be told apart by a question.
         """
-        turns, again, queries = self.key_encoder(stated), self.key_encoder(restated), self.key_encoder(asked)
-        n = len(turns)
-        own = torch.arange(n, device=turns.device)
-        scores = _SCALE * turns @ queries.T
-        same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
-        scores = scores.masked_fill(same, _SAME_TOPIC)
-        found, asking = F.cross_entropy(scores[:, :n].T, own), F.cross_entropy(scores, own)
-        return {"loss": asking + found + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)}
+        # Cosines times 20 need more than the 8 bits of bfloat16.
+        with torch.autocast(same_topic.device.type, enabled=False):
+            turns, again, queries = self.key_encoder(stated), self.key_encoder(restated), self.key_encoder(asked)
+            n = len(turns)
+            own = torch.arange(n, device=turns.device)
+            scores = _SCALE * turns @ queries.T
+            same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
+            scores = scores.masked_fill(same, _SAME_TOPIC)
+            found, asking = F.cross_entropy(scores[:, :n].T, own), F.cross_entropy(scores, own)
+            return {"loss": asking + found + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)}
 
 
 def train_keys(

@@ -107,7 +107,7 @@ def _by_conversations(
     model: PrefLSTMForCausalLM, recipe: Recipe, bank: Bank, callback: CardCallback, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Up to three stages: what finds a stored turn, what judges it, and what the LM reads of it."""
-    arguments = _stage(MemoryTrainingArguments, "", {"bf16": options.bf16, **recipe.training}, options)
+    arguments = _stage(MemoryTrainingArguments, "", recipe.training, options)
     started = time.perf_counter()
     with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
         folder = options.data_dir or options.output_dir / "data"
@@ -155,7 +155,9 @@ def _stage(kind: type[Any], name: str, values: dict[str, Any], options: argparse
     """The arguments of a stage. Checkpoints of the last one lie in the output folder, others' in one of their own."""
     steps = {} if options.max_steps is None else {"max_steps": options.max_steps}
     folder = str(options.output_dir / name)
-    return kind(folder, seed=options.seed, use_cpu=options.use_cpu, report_to="none", **values | steps)
+    # One precision for all stages: accelerate keeps the first one it hears of.
+    fixed = {"seed": options.seed, "use_cpu": options.use_cpu, "bf16": options.bf16, "report_to": "none"}
+    return kind(folder, **fixed | values | steps)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

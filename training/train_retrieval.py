@@ -46,15 +46,16 @@ class RetrievalHeads(nn.Module):
         cross-entropy of which, and cross-entropy of how two turns relate, each a mean.
         """
         cell, width = self.cell, retrieval_query.shape[-1]
-        scores, gate = cell.relevance(retrieval_query, retrieval_keys, retrieval_filled)
-        matters = (retrieval_label >= 0).float()
-        cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
-        pair = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
-        return {
-            "loss": F.binary_cross_entropy_with_logits(gate, matters, pos_weight=gate.new_tensor(_OPEN))
-            + F.cross_entropy(scores, retrieval_label, ignore_index=-1)
-            + F.cross_entropy(pair, relation)
-        }
+        with torch.autocast(retrieval_query.device.type, enabled=False):  # cosines, as in `KeyLoss`
+            scores, gate = cell.relevance(retrieval_query, retrieval_keys, retrieval_filled)
+            matters = (retrieval_label >= 0).float()
+            cosine = F.cosine_similarity(first[:, :width], second[:, :width], dim=-1)
+            pair = cell.relation_logits(cell.relation_projection(first), cell.relation_projection(second), cosine)
+            return {
+                "loss": F.binary_cross_entropy_with_logits(gate, matters, pos_weight=gate.new_tensor(_OPEN))
+                + F.cross_entropy(scores, retrieval_label, ignore_index=-1)
+                + F.cross_entropy(pair, relation)
+            }
 
 
 def train_retrieval(
