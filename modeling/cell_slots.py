@@ -29,7 +29,7 @@ class SlotCell(MemoryCell):
     turn's own most salient words, in order. A new turn takes the first free slot, else the oldest one's.
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
-    matter (`cos(k_j, k_best)` and `cos(q, k_j)` near it) the latest one speaks: what a user said last counts. Its
+    matter (`p(different)` from it low, `cos(q, k_j)` near its) the latest one speaks: what a user said last counts. Its
     words, between the learned frame tokens, become the soft tokens by a [`SlotTransform`]. Without a query it is the
     latest of all.
 
@@ -242,9 +242,12 @@ class SlotCell(MemoryCell):
 
     def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         row = torch.arange(best.shape[0], device=best.device)
-        alike = (state["keys"] * state["keys"][row, best][:, None]).sum(-1) >= self.config.matter_threshold
-        margin = self.config.matter_margin * self.log_temperature.exp()
-        near = scores >= (scores[row, best] - margin)[:, None]
+        keys, others = state["keys"], state["relations"]
+        cosine = (keys * keys[row, best][:, None]).sum(-1)
+        pair = self.relation_logits(others[row, best][:, None].expand_as(others), others, cosine)
+        alike = pair.softmax(-1)[..., DIFFERENT] < self.config.matter_threshold
+        alike[row, best] = True
+        near = scores >= (scores[row, best] - self.config.matter_margin * self.log_temperature.exp())[:, None]
         return torch.where((state["strengths"] > 0) & alike & near, state["times"], -1).argmax(dim=1)
 
 

@@ -62,8 +62,8 @@ class PrefMemoryConfig(PeftConfig):
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
             reverse the other (`slots`).
-        matter_threshold (`float`, defaults to 0.8): Least cosine of two stored turns' vectors for them to be on the
-            same matter: of these the latest is read (`slots`).
+        matter_threshold (`float`, defaults to 0.2): Two stored turns are on the same matter where the probability of
+            their being *different* is below this: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.15): How far such a turn's cosine with the query may be below the
             best one's.
         classifier_vector_size (`int`, defaults to 0): Width of the classifier's pooled representation, where that is
@@ -92,7 +92,7 @@ class PrefMemoryConfig(PeftConfig):
     transform_rank: int = field(default=192)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
-    matter_threshold: float = field(default=0.8)
+    matter_threshold: float = field(default=0.2)
     matter_margin: float = field(default=0.15)
     classifier_vector_size: int = field(default=0)
     classifier_name_or_path: str | None = field(default=None)
@@ -115,7 +115,9 @@ class PrefMemoryConfig(PeftConfig):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
-        for name in ("relation_threshold", "matter_threshold", "matter_margin"):
+        if not isinstance(self.matter_threshold, (int, float)) or not 0 <= self.matter_threshold <= 1:
+            raise ValueError(f"`matter_threshold` must be a probability, from 0 to 1, got {self.matter_threshold!r}.")
+        for name in ("relation_threshold", "matter_margin"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not -1 <= value <= 1:
                 raise ValueError(f"`{name}` must be a cosine, from -1 to 1, got {value!r}.")

@@ -9,7 +9,7 @@ from torch import nn
 from .cell import CellReadout, Embed
 from .cell_one_vector import OneVectorCell
 from .cell_prompt import PromptCell
-from .cell_slots import REVERSED, SAME, SlotCell
+from .cell_slots import DIFFERENT, REVERSED, SAME, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -178,7 +178,7 @@ def _read_slots(
         margin = cell.config.matter_margin * temperature
         first = chosen
         for j in filled:
-            alike = row["keys"][j] @ row["keys"][first] >= cell.config.matter_threshold
+            alike = _relation(cell, row, first, j)[DIFFERENT] < cell.config.matter_threshold
             near = scores[j] >= scores[first] - margin
             if alike and near and row["times"][j] > row["times"][chosen]:
                 chosen = j
@@ -198,6 +198,13 @@ def _read_slots(
         tokens.append(embed(token) if row["token_mask"][chosen, place] else cell.blank)
     tokens += list(cell.frame[1:])
     return acts * _transform(cell.transform, tokens, row["keys"][chosen]), gate, scores, weights
+
+
+def _relation(cell: SlotCell, row: Row, i: int, j: int) -> torch.Tensor:
+    first, second = row["relations"][i], row["relations"][j]
+    pair = torch.cat([first * second, (first - second).abs(), (row["keys"][i] @ row["keys"][j])[None]])
+    probabilities: torch.Tensor = cell.relation_head(pair).softmax(0)
+    return probabilities
 
 
 def _transform(transform: SlotTransform, tokens: list[torch.Tensor], key: torch.Tensor) -> torch.Tensor:

@@ -336,3 +336,8 @@ def test_only_one_of_lm_and_tokenizer(folder):
 def test_relation_threshold_is_a_cosine():
     with refused(ValueError, "`relation_threshold` must be a cosine, from -1 to 1, got 2."):
         tiny_config(relation_threshold=2)
+
+
+def test_matter_threshold_is_a_probability():
+    with refused(ValueError, "`matter_threshold` must be a probability, from 0 to 1, got -0.1."):
+        tiny_config(matter_threshold=-0.1)

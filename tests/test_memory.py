@@ -371,9 +371,15 @@ def stored(memory, cosines_to_query, cosines_to_first):
         ((0.8, 0.78, 0.76), (1.0, 0.95, 0.9), 2),  # the latest of three
     ],
 )
-def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read):
-    memory = PrefMemory(tiny_config(matter_threshold=0.7, matter_margin=0.1), HIDDEN, len(WORDS))
+def test_of_turns_on_one_matter_the_latest_is_read(to_query, to_first, read, monkeypatch):
+    memory = PrefMemory(tiny_config(matter_threshold=0.2, matter_margin=0.1), HIDDEN, len(WORDS))
     memory.cell.reset_parameters(WORDS)
+
+    def by_cosine(first, second, cosine):
+        """Surely different below 0.7, surely not above."""
+        return torch.nn.functional.one_hot((cosine < 0.7).long() * 2, 3).float() * 100
+
+    monkeypatch.setattr(memory.cell, "relation_logits", by_cosine)
     state, query = stored(memory, to_query, to_first)
     word = memory.read(state, embed, query).soft_tokens[0, 1]
     alone = [memory.read(one_slot(state, j), embed, query).soft_tokens[0, 1] for j in range(len(to_query))]
