@@ -70,7 +70,8 @@ def classifier_data(
             said = rng.choice(answers) if not turn["agent"] and rng.random() < IN_CONVERSATION_SHARE else turn["agent"]
             add(turn["split"], turn["family"], {**_maybe_casual(turn, rng), "agent": said})
     for turn in hand_written_examples():
-        split = _inner_split(turn["user"])
+        # Replies to one line of the agent's stay together.
+        split = _inner_split(turn["agent"] or turn["user"])
         add(split, f"hand_written_{turn['preference']}", turn, RARE_WEIGHT)
         if split == "train":
             add(split, f"hand_written_{turn['preference']}", {**turn, "user": make_casual(turn["user"], rng)})
