@@ -88,7 +88,9 @@ def cache_hidden_states(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
                 states = model.encode(**padded.to(model.device))
             for index in read:
-                half = states[index].half().cpu()
+                state = states[index]
+                assert state is not None
+                half = state.half().cpu()
                 for number, row in enumerate(part):
                     columns[f"state_{index}"][row] = half[number, : lengths[row]].flatten().numpy()
         return columns
