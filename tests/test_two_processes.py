@@ -76,4 +76,4 @@ def test_two_processes_end_with_one_adapter(tmp_path):
     assert main(["--recipe", whole, *options, "--output-dir", str(tmp_path / "one")]) == 0
     alone = load_file(tmp_path / "one" / "adapter" / "adapter_model.safetensors")
     for key, tensor in load_file(tmp_path / "prompt" / "adapter" / "adapter_model.safetensors").items():
-        torch.testing.assert_close(tensor, alone[key], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(tensor, alone[key], atol=1e-6, rtol=1e-3)  # stored in 16 bits

@@ -89,9 +89,9 @@ def run(options: argparse.Namespace) -> int:
         "threads": torch.get_num_threads(),
     }
     report["train_seconds"] = round(sum(report["stage_seconds"].values()), 1)
+    model.memory.half()  # half the file; it is loaded as float32 again
     if PartialState().is_main_process:
         adapter = options.output_dir / "adapter"
-        model.memory.half()  # half the file; it is loaded as float32 again
         model.save_pretrained(adapter)
         write_card("adapter", adapter, facts)
         facts.save(adapter)
