@@ -26,9 +26,6 @@ class PreferenceClassifierConfig(PreTrainedConfig):
         num_tuned_layers (`int`, *optional*, defaults to 0):
             How many of the encoder's last layers the head has its own, trainable copies of. The encoder itself stays
             as it is, so that one forward pass can serve others too.
-        change_rank (`int`, *optional*):
-            Rank of the changes that are trained in the tuned layers' weights. The rest of these layers is the
-            encoder's and is not saved. Left out: the tuned layers are trained and saved whole.
         hidden_state_indices (`list[int]`, *optional*, defaults to `[-1]`):
             Which of the encoder's hidden states (0 = embeddings, -1 = last layer) enter the learned mix, beside the
             tuned layers' output.
@@ -57,7 +54,6 @@ class PreferenceClassifierConfig(PreTrainedConfig):
     encoder_config: dict[str, Any] | PreTrainedConfig | None = None
     encoder_name_or_path: str | None = None
     num_tuned_layers: int = 0
-    change_rank: int | None = None
     hidden_state_indices: list[int] | tuple[int, ...] = (-1,)
     pooling: Literal["cls", "mean", "attention"] = "attention"
     num_pools: int = 4
@@ -86,10 +82,9 @@ class PreferenceClassifierConfig(PreTrainedConfig):
             ("num_pools", 1, 64),
             ("head_size", 1, 8192),
             ("num_tuned_layers", 0, 64),
-            ("change_rank", 1, 1024),
         ):
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if not low <= value <= high:
                 raise ValueError(f"`{name}` must lie between {low} and {high}, got {value}. Choose a value in between.")
         if not self.hidden_state_indices and not self.num_tuned_layers:
             raise ValueError(

@@ -14,7 +14,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .classifier_head import ScalarMix, TurnPooler
 from .configuration_classifier import PreferenceClassifierConfig
-from .low_rank import LowRankLinear, freeze_and_change, frozen_names
 from .resolve import resolve_encoder
 
 
@@ -43,9 +42,6 @@ class PreferenceClassifier(PreTrainedModel):
         encoder_config: Any = config.encoder_config
         width = encoder_config.hidden_size
         self.tuned_layers = _last_layers(AutoModel.from_config(encoder_config), config.num_tuned_layers)
-        if config.change_rank is not None:
-            freeze_and_change(self.tuned_layers, config.change_rank)
-            self._keys_to_ignore_on_load_missing = [r"^tuned_layers\..*(?<!\.down)(?<!\.up)$"]
         self.mix = ScalarMix(len(config.hidden_state_indices) + bool(config.num_tuned_layers))
         self.norm = nn.LayerNorm(width)
         self.pooler = TurnPooler(config, width)
@@ -63,9 +59,6 @@ class PreferenceClassifier(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, ScalarMix):
             init.zeros_(module.weight)
-        elif isinstance(module, LowRankLinear):
-            init.normal_(module.down, std=module.base.in_features**-0.5)
-            init.zeros_(module.up)
 
     @classmethod
     def from_encoder(cls, name: str, encoder: PreTrainedModel | None = None, **fields: Any) -> PreferenceClassifier:
@@ -82,8 +75,8 @@ class PreferenceClassifier(PreTrainedModel):
         encoder_config.pop("_name_or_path", None)  # may be a path of this machine
         config = PreferenceClassifierConfig(encoder_config=encoder_config, encoder_name_or_path=name, **fields)
         model = cls(config)
-        if config.change_rank is None:
-            model.tuned_layers.load_state_dict(_last_layers(encoder, config.num_tuned_layers).state_dict())
+        copies = _last_layers(encoder, config.num_tuned_layers)
+        model.tuned_layers.load_state_dict(copies.state_dict())
         return model.attach(encoder)
 
     @classmethod
@@ -105,8 +98,7 @@ class PreferenceClassifier(PreTrainedModel):
 
     def attach(self, encoder: PreTrainedModel) -> PreferenceClassifier:
         """
-        Freezes `encoder` and reads from it from now on. With `config.change_rank` the tuned layers become copies of
-        its last layers with this classifier's changes.
+        Freezes `encoder` and reads from it from now on.
 
         Raises:
             ValueError: if its hidden size or number of layers is not the one this classifier was made for.
@@ -120,20 +112,13 @@ class PreferenceClassifier(PreTrainedModel):
                 )
         self.encoder = encoder.requires_grad_(False).eval()
         self._keys_to_ignore_on_save = {f"encoder.{name}" for name in encoder.state_dict()}
-        if self.config.change_rank is not None:
-            theirs = _last_layers(encoder, self.config.num_tuned_layers).state_dict()
-            for name, name_in_encoder in frozen_names(self.tuned_layers).items():
-                self.tuned_layers.get_parameter(name).data.copy_(theirs[name_in_encoder])
-                self._keys_to_ignore_on_save.add(f"tuned_layers.{name}")
         return self
 
     def train(self, mode: bool = True) -> PreferenceClassifier:
-        """Training mode for the head and its own layers; all that is frozen stays in evaluation mode."""
+        """Training mode for the head; the encoder stays in evaluation mode."""
         super().train(mode)
         if self.encoder is not None:
             self.encoder.eval()
-        if self.config.change_rank is not None:
-            self.tuned_layers.eval()
         return self
 
     def forward(
@@ -183,10 +168,9 @@ class PreferenceClassifier(PreTrainedModel):
     @torch.no_grad()
     def encode(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    ) -> tuple[torch.Tensor, ...]:
         """
-        The frozen encoder's hidden states: `num_hidden_layers + 1` float tensors `(batch, length, hidden)`; only the
-        embeddings' and `None` for the others where all layers are the classifier's own.
+        The frozen encoder's hidden states: `num_hidden_layers + 1` float tensors `(batch, length, hidden)`.
 
         Raises:
             RuntimeError: if no encoder is attached.
@@ -196,16 +180,13 @@ class PreferenceClassifier(PreTrainedModel):
                 "`PreferenceClassifier` has no encoder to read `input_ids` with. Load it with `from_pretrained`, make "
                 "it with `from_encoder`, or call `attach(encoder)` first."
             )
-        if self.states_read() == [0]:
-            embeddings = self.encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
-            return (embeddings, *[None] * self.config.encoder_config.num_hidden_layers)
         encoded = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
             output_hidden_states=True,
         )
-        hidden_states: tuple[torch.Tensor | None, ...] = encoded.hidden_states
+        hidden_states: tuple[torch.Tensor, ...] = encoded.hidden_states
         return hidden_states
 
     def states_read(self) -> list[int]:

@@ -23,8 +23,27 @@ from pref_lstm.training.classifier_trainer import (
     cache_hidden_states,
     predict_probabilities,
 )
-from tiny_classifier import CHANGED, TURNS, make, read, save_tiny_encoder, tiny_encoder, tiny_tokenizer
+from tiny_classifier import save_tiny_encoder, tiny_encoder, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
+
+TURNS = [
+    Turn("i love tea", "what is the coffee"),
+    Turn("hello"),
+    Turn("my sister likes short lists please", "hello we"),
+]
+
+
+def make(**fields):
+    fields = {"num_tuned_layers": 1, "hidden_state_indices": [0, 2], "head_size": 8, **fields}
+    torch.manual_seed(1)
+    model = PreferenceClassifier.from_encoder("tiny", tiny_encoder(), **fields)
+    with torch.no_grad():
+        model.mix.weight.copy_(torch.arange(len(model.mix.weight)).float())
+    return model.eval()
+
+
+def read(model, turns):
+    return model(**tokenize_turns(tiny_tokenizer(), turns)).logits
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "attention"])
@@ -175,8 +194,6 @@ def test_errors_of_the_configuration():
         Exception, match=r"`threshold` must lie between 0.0 and 1.0, got 2.0. Choose a value in between."
     ):
         PreferenceClassifierConfig(threshold=2.0)
-    with pytest.raises(Exception, match=r"`change_rank` must lie between 1 and 1024, got 0\. Choose a value"):
-        PreferenceClassifierConfig(change_rank=0)
     nothing = (
         "The head has nothing to read: `hidden_state_indices` is empty and `num_tuned_layers` is 0. "
         "Name at least one hidden state or tune at least one layer."
@@ -260,10 +277,9 @@ def tiny_data(*_, **__):
     return DatasetDict({"train": Dataset.from_list(rows), "validation": Dataset.from_list(rows[:16])})
 
 
-@pytest.mark.parametrize("fields", [{"num_tuned_layers": 1, "hidden_state_indices": [0, 2]}, CHANGED])
-def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch, capsys, fields):
+def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_classifier, "classifier_data", tiny_data)
-    monkeypatch.setitem(train_classifier.RECIPES, "default", fields)
+    monkeypatch.setitem(train_classifier.RECIPES, "default", {"num_tuned_layers": 1, "hidden_state_indices": [0, 2]})
     encoder, output = save_tiny_encoder(tmp_path / "encoder"), tmp_path / "run"
     arguments = ["--encoder", encoder, "--output_dir", str(output), "--use_cpu", "--report_to", "none"]
     arguments += ["--disable_tqdm", "true", "--learning_rate", "1e-2", "--head_learning_rate", "1e-2"]

@@ -21,8 +21,6 @@ from .turn_style import make_casual
 # Hand-written examples and real prompts are few: each counts this often.
 RARE_WEIGHT = 3.0
 IN_CONVERSATION_SHARE = 0.15
-# The bank's statements and questions resemble each other: this share of them is trained on.
-BANK_SHARE = 0.2
 # Longer AlpsBench messages are mostly pasted documents, whose labels are the noisiest.
 MAX_ALPSBENCH_CHARACTERS = 400
 
@@ -67,7 +65,7 @@ def classifier_data(
     bank = load_bank_turns()
     answers = [answer for preference in load_bank()[0] for answer in preference.answers]
     for turn in bank:
-        if turn["split"] in rows and (turn["family"] == "bank_implicit" or _kept(turn["split"], rng)):
+        if turn["split"] in rows:
             # Somewhere in a conversation, so that an agent's line says nothing about the label.
             said = rng.choice(answers) if not turn["agent"] and rng.random() < IN_CONVERSATION_SHARE else turn["agent"]
             add(turn["split"], turn["family"], {**_maybe_casual(turn, rng), "agent": said})
@@ -83,8 +81,7 @@ def classifier_data(
     for split in rows:
         part = [turn for turn in bank if turn["split"] == split]
         for turn in derived_negatives(part, seed):
-            if _kept(split, rng):
-                add(split, "bank_negative", _maybe_casual(turn, rng))
+            add(split, "bank_negative", _maybe_casual(turn, rng))
         for turn in inside_prompts(part, [turn for turn in prompts if _inner_split(turn["tree"]) == split], seed):
             add(split, "bank_inside_prompt", turn)
     for turn in load_alpsbench(alpsbench) if alpsbench is not None else []:
@@ -92,10 +89,6 @@ def classifier_data(
             weight = alpsbench_weight * (4.0 if turn["preference"] else 1.0)
             add(_inner_split(turn["session"]), "alpsbench", turn, weight)
     return DatasetDict({split: Dataset.from_list(part) for split, part in rows.items()})
-
-
-def _kept(split: str, rng: random.Random) -> bool:
-    return split != "train" or rng.random() < BANK_SHARE
 
 
 def _inner_split(group: str) -> str:

@@ -88,9 +88,7 @@ def cache_hidden_states(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
                 states = model.encode(**padded.to(model.device))
             for index in read:
-                state = states[index]
-                assert state is not None
-                half = state.half().cpu()
+                half = states[index].half().cpu()
                 for number, row in enumerate(part):
                     columns[f"state_{index}"][row] = half[number, : lengths[row]].flatten().numpy()
         return columns

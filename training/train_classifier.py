@@ -25,15 +25,12 @@ from .classifier_trainer import (
 )
 from .data_sources import ALPSBENCH, BANK, OASST1, SYNTHETIC
 
-# Fields of `PreferenceClassifierConfig`. `low_rank`: third round of docs/experiments_detection.md. `paper`: arXiv
-# 2507.03042, section on the classifier.
+# Fields of `PreferenceClassifierConfig`. `paper`: arXiv 2507.03042, section on the classifier.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {"num_tuned_layers": 2, "hidden_state_indices": [4, 6], "pooling": "attention"},
-    "low_rank": {"num_tuned_layers": 6, "change_rank": 32, "hidden_state_indices": [], "pooling": "attention"},
     "paper": {"num_tuned_layers": 0, "hidden_state_indices": [-1], "pooling": "cls"},
 }
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-ENCODERS = {"default": MINILM, "low_rank": MINILM, "paper": "prajjwal1/bert-medium"}
+ENCODERS = {"default": "sentence-transformers/all-MiniLM-L6-v2", "paper": "prajjwal1/bert-medium"}
 
 
 @dataclass
@@ -42,7 +39,7 @@ class ClassifierArguments:
     What is trained, on what.
 
     Args:
-        recipe (`str`, *optional*, defaults to `"default"`): `"default"`, `"low_rank"` or `"paper"`.
+        recipe (`str`, *optional*, defaults to `"default"`): `"default"` or `"paper"`.
         encoder (`str`, *optional*): Hub id or folder of another encoder than the recipe's.
         oasst (`str`, *optional*): File of OASST1 messages, for real negatives and for the threshold.
         alpsbench (`str`, *optional*): File of AlpsBench turns.
