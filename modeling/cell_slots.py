@@ -13,6 +13,8 @@ from .outputs import EncodedTurn
 from .slot_transform import SlotTransform
 
 SAME, REVERSED, DIFFERENT = range(3)
+# Cosine of a query with a turn that has nothing to do with it, and how far above that others stand out.
+UNRELATED, APART = 0.1, 0.1
 
 
 class SlotCell(MemoryCell):
@@ -29,7 +31,8 @@ class SlotCell(MemoryCell):
     turn's own most salient words, in order. A new turn takes the first free slot, else the oldest one's.
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
-    matter (`p(different)` from it low, `cos(q, k_j)` near its) the latest one speaks: what a user said last counts. Its
+    matter the latest one speaks: what a user said last counts. On the same matter is a slot whose `p(different)` from
+    the best is low and whose `cos(q, k_j)` is near its, and the runner-up where the two stand out from all others. Its
     words, between the learned frame tokens, become the soft tokens by a [`SlotTransform`]. Without a query it is the
     latest of all.
 
@@ -241,14 +244,21 @@ class SlotCell(MemoryCell):
         return CellReadout(tokens, gate, scores, weights)
 
     def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
-        row = torch.arange(best.shape[0], device=best.device)
+        row, config = torch.arange(best.shape[0], device=best.device), self.config
         keys, others = state["keys"], state["relations"]
-        cosine = (keys * keys[row, best][:, None]).sum(-1)
-        pair = self.relation_logits(others[row, best][:, None].expand_as(others), others, cosine)
-        alike = pair.softmax(-1)[..., DIFFERENT] < self.config.matter_threshold
-        alike[row, best] = True
-        near = scores >= (scores[row, best] - self.config.matter_margin * self.log_temperature.exp())[:, None]
-        return torch.where((state["strengths"] > 0) & alike & near, state["times"], -1).argmax(dim=1)
+        pair = self.relation_logits(
+            others[row, best][:, None].expand_as(others), others, (keys * keys[row, best][:, None]).sum(-1)
+        )
+        cosine = scores / self.log_temperature.exp()  # with the query
+        top = cosine[row, best][:, None]
+        alike = (pair.softmax(-1)[..., DIFFERENT] < config.matter_threshold) & (cosine >= top - config.matter_margin)
+        # What a query calls for stands out from all else that is stored; where two turns do, both are on its matter.
+        third = F.pad(cosine, (0, 2), value=float("-inf")).topk(3, dim=1).values[:, 2:]
+        height = cosine - third.clamp_min(UNRELATED)
+        apart = (height >= APART) & (height > config.matter_share * height[row, best][:, None])
+        on_matter = alike | apart
+        on_matter[row, best] = True
+        return torch.where((state["strengths"] > 0) & on_matter, state["times"], -1).argmax(dim=1)
 
 
 def relation_features(turn: EncodedTurn) -> torch.Tensor:

@@ -64,8 +64,10 @@ class PrefMemoryConfig(PeftConfig):
             reverse the other (`slots`).
         matter_threshold (`float`, defaults to 0.2): Two stored turns are on the same matter where the probability of
             their being *different* is below this: of these the latest is read (`slots`).
-        matter_margin (`float`, defaults to 0.15): How far such a turn's cosine with the query may be below the
+        matter_margin (`float`, defaults to 0.1): How far such a turn's cosine with the query may be below the
             best one's.
+        matter_share (`float`, defaults to 0.6): The two best turns are on the same matter, too, where the second's
+            cosine with the query, above that of the third, is more than this share of the first's; 1 leaves this out.
         classifier_vector_size (`int`, defaults to 0): Width of the classifier's pooled representation, where that is
             the turn's vector, as in the paper; 0 takes the encoder's vector.
         classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier. Where none is named
@@ -93,7 +95,8 @@ class PrefMemoryConfig(PeftConfig):
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
     matter_threshold: float = field(default=0.2)
-    matter_margin: float = field(default=0.15)
+    matter_margin: float = field(default=0.1)
+    matter_share: float = field(default=0.6)
     classifier_vector_size: int = field(default=0)
     classifier_name_or_path: str | None = field(default=None)
     classifier_revision: str | None = field(default=None)
@@ -115,8 +118,10 @@ class PrefMemoryConfig(PeftConfig):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
-        if not isinstance(self.matter_threshold, (int, float)) or not 0 <= self.matter_threshold <= 1:
-            raise ValueError(f"`matter_threshold` must be a probability, from 0 to 1, got {self.matter_threshold!r}.")
+        for name, what in (("matter_threshold", "probability"), ("matter_share", "share")):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"`{name}` must be a {what}, from 0 to 1, got {value!r}.")
         for name in ("relation_threshold", "matter_margin"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not -1 <= value <= 1:

@@ -9,7 +9,7 @@ from torch import nn
 from .cell import CellReadout, Embed
 from .cell_one_vector import OneVectorCell
 from .cell_prompt import PromptCell
-from .cell_slots import DIFFERENT, REVERSED, SAME, SlotCell
+from .cell_slots import APART, DIFFERENT, REVERSED, SAME, UNRELATED, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -175,12 +175,16 @@ def _read_slots(
     weights = scores.softmax(0) if filled else torch.zeros_like(scores)
     chosen = max(filled, key=lambda j: scores[j].item()) if filled else 0
     if query is not None and filled:
-        margin = cell.config.matter_margin * temperature
+        cosines = scores / temperature
+        third = sorted((cosines[j].item() for j in filled), reverse=True)[2:3]
+        level = max([UNRELATED, *third])
         first = chosen
         for j in filled:
             alike = _relation(cell, row, first, j)[DIFFERENT] < cell.config.matter_threshold
-            near = scores[j] >= scores[first] - margin
-            if alike and near and row["times"][j] > row["times"][chosen]:
+            near = cosines[j] >= cosines[first] - cell.config.matter_margin
+            apart = cosines[j] - level >= APART
+            apart &= cosines[j] - level > cell.config.matter_share * (cosines[first] - level)
+            if ((alike and near) or apart) and row["times"][j] > row["times"][chosen]:
                 chosen = j
 
     gate = torch.tensor(1.0)

@@ -341,3 +341,5 @@ def test_relation_threshold_is_a_cosine():
 def test_matter_threshold_is_a_probability():
     with refused(ValueError, "`matter_threshold` must be a probability, from 0 to 1, got -0.1."):
         tiny_config(matter_threshold=-0.1)
+    with refused(ValueError, "`matter_share` must be a share, from 0 to 1, got 1.5."):
+        tiny_config(matter_share=1.5)

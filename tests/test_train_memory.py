@@ -36,7 +36,7 @@ def test_the_report_says_what_was_done(tmp_path):
     assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert (
-        found["steps"] == 4 and found["conversations"] == 18 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
+        found["steps"] == 4 and found["conversations"] == 27 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
     )
     assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()
@@ -75,10 +75,10 @@ def test_a_finished_run_only_loads_its_weights(tmp_path):
     first, log = weights(tmp_path / "run"), json.loads((tmp_path / "run" / "training.json").read_text())
     assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
     again = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert again["train_seconds"] == 0 and again["steps"] == log["steps"] == 6
+    assert again["train_seconds"] == 0 and again["steps"] == log["steps"] == 9
     assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path / "run").items())
-    # Half of the epoch: not finished.
-    shutil.rmtree(tmp_path / "run" / "checkpoint-6")
+    # Two thirds of the epoch: not finished.
+    shutil.rmtree(tmp_path / "run" / "checkpoint-9")
     assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run" / "training.json").read_text())["train_seconds"] > 0
     assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path / "run").items())

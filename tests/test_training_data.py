@@ -25,9 +25,26 @@ def test_bank_holds_what_the_documents_say():
 
 
 def test_every_answer_is_one_conversation():
-    rows = bank_conversations(load_bank().preferences)
-    assert len(rows) == 3 * 980 + 2 * 917
-    assert all(row["forms"] and row["statement"] and row["answer"] for row in rows)
+    rows = bank_conversations(load_bank())
+    assert Counter(row["source"] for row in rows) == {
+        "first": 980, "second": 980, "opposite": 980, "pair_first": 917, "pair_opposite": 917,
+        "own": 980 + 2 * 917, "mismatched": 980 + 2 * 917,
+    }  # fmt: skip
+    for row in rows:
+        is_own = row["source"] in ("own", "mismatched")
+        assert row["forms"] and row["statement"] and bool(row["answer"]) != is_own
+        assert row["matters"] == (row["source"] != "mismatched")
+        assert row["bare_tokens"] == {"own": 6, "mismatched": 1_000}.get(row["source"], 1)
+
+
+def test_own_answers_are_to_questions_without_a_written_one():
+    rows = bank_conversations(load_bank())
+    answered = {
+        (row["statement"], row["question"]) for row in rows if row["answer"] and "opposite" not in row["source"]
+    }
+    own = [row for row in rows if row["source"] == "own"]
+    assert answered.isdisjoint({(row["statement"], row["question"]) for row in own})
+    assert [row["question"] for row in own] == [row["question"] for row in rows if row["source"] == "mismatched"]
 
 
 @pytest.mark.parametrize("name", ["default", "soft_prompt", "one_vector"])
@@ -45,8 +62,8 @@ def test_selection_is_fixed_by_the_seed(name):
 def test_conversations_are_written(tmp_path, capsys):
     file = tmp_path / "c.jsonl"
     assert main(["--kind", "conversations", "--output", str(file)]) == 0
-    assert len(file.read_text().splitlines()) == 3794
-    assert capsys.readouterr().out.startswith("3,794 conversations on 259 topics in ")
+    assert len(file.read_text().splitlines()) == 4994
+    assert capsys.readouterr().out.startswith("4,994 conversations on 259 topics in ")
     with pytest.raises(SystemExit):
         main([])
     assert "--kind is required, one of turns, conversations" in capsys.readouterr().err

@@ -57,8 +57,8 @@ def training_files(folder, **training):
         "retrieval": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5},
         "training": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3,
                      "logging_steps": 2, **training},
-        "teacher": {"strength": 1.0, "max_answer_tokens": 12},
-        "data": {"conversations": {"first": 6, "opposite": 6, "pair_first": 6}, "epochs": 1,
+        "teacher": {"strength": 1.0, "late_strength": 0.5, "max_answer_tokens": 12},
+        "data": {"conversations": {"first": 6, "opposite": 6, "pair_first": 6, "own": 4, "mismatched": 5}, "epochs": 1,
                  "num_turns": [1, 3]},
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))

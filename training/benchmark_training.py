@@ -38,15 +38,16 @@ class TrainingCosts:
 
     def __init__(self, model: PrefLSTMForCausalLM) -> None:
         self.model, config, recipe = model, model.memory_config, load_recipe("default")
-        preferences = load_bank().preferences
-        rows = Dataset.from_list(bank_conversations(preferences)[: BATCH_SIZE * NUM_BATCHES])
+        bank = load_bank()
+        written = [row for row in bank_conversations(bank) if row["answer"]]
+        rows = Dataset.from_list(written[: BATCH_SIZE * NUM_BATCHES])
         with model.disable_memory():
             rows = add_teacher(rows, model.language_model, model.tokenizer, **recipe.teacher)
         self.rows = [{**row, "index": i} for i, row in enumerate(rows)]
         self.collator = MemoryCollator(
             model.tokenizer,
             model.encoder,
-            preferences,
+            bank.preferences,
             int(config.memory_token_id or 0),
             config.num_soft_tokens,
             recipe.data["num_turns"],

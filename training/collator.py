@@ -46,13 +46,13 @@ class MemoryCollator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """
         Args:
-            rows: With `index`, `topic`, `forms`, `question`, `answer_ids`, `teacher_ids`, `teacher_logits`.
+            rows: With `index`, `topic`, `forms`, `matters`, `question`, `answer_ids`, `teacher_ids`, `teacher_logits`.
 
         Returns:
             The tensors of [`answer_batch`].
             `teacher_ids`, `teacher_logits` `(answer tokens, TOP_K)`.
             `turns` ([`EncodedTurn`] of `(batch, num_turns, …)`), `turns_mask` `(batch, num_turns)`, `query`
-            `(batch, vector_size)`, `relevant` `(batch,)`: which turn the question is about.
+            `(batch, vector_size)`, `relevant` `(batch,)`: which turn the question is about, -1 for none.
         """
         rngs = [random.Random(f"row {row['index']}") for row in rows]
         written, relevant = zip(*[self._turns(row, rng) for row, rng in zip(rows, rngs, strict=True)], strict=True)
@@ -72,10 +72,12 @@ class MemoryCollator:
     def _turns(self, row: dict[str, Any], rng: random.Random) -> tuple[list[Turn], int]:
         count = rng.choice(list(self.num_turns))
         turns: list[Turn] = []
-        while len(turns) < count - 1:
+        while len(turns) < (count - 1 if row["matters"] else count):
             other = rng.choice(self.preferences)
             if other.topic != row["topic"]:
                 turns.append(rng.choice(other.forms))
+        if not row["matters"]:
+            return turns, -1
         # The words of an answer to the agent don't say what it means: they would teach soft tokens to say nothing.
         form = rng.choice([form for form in row["forms"] if not form["agent"]] or row["forms"])
         place = rng.randrange(count)

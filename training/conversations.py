@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from pref_lstm.modeling.turn import Turn
 
-from .bank import BankPreference
+from .bank import Bank
+
+# How many of an answer's first tokens the bare LM teaches: whether to answer at all is not the memory's to decide, and
+# a teacher that reads a preference apologises twice as often as the bare LM does.
+_WRITTEN_BARE, _OWN_BARE = 1, 6
+_ALL = 1_000
 
 
-def bank_conversations(preferences: Iterable[BankPreference]) -> list[dict[str, Any]]:
+def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
     """
-    One conversation for each hand-written answer.
+    One conversation for each hand-written answer, and two for each question without one.
 
     Returns:
-        `list[dict]`: `topic`; `statement` (what the teacher reads); `forms` (turns that reveal it, of which one is
-        written); `question`; `answer`; `source`: `first` (the answer to the first question), `second` or
-        `opposite`, with `pair_` before it for preferences of `bank_pairs.jsonl`.
+        `list[dict]`: `topic`; `statement` (what the teacher reads); `forms` (turns that reveal it); `matters` (whether
+        one of them is written, or turns of other topics only); `question`; `answer` (empty: the LM's own, without
+        memory); `bare_tokens` (how many of the answer's first tokens the LM without memory teaches); `source`.
+
+        Sources are `first` (the answer to the first question), `second` and `opposite`, with `pair_` before them for
+        preferences of `bank_pairs.jsonl`; `own` (the LM's own answer) and `mismatched` (the same, and nothing stored
+        matters) to the other questions.
     """
     rows = []
-    for p in preferences:
+    for p in bank.preferences:
         part = "pair_" if p.different else ""
         for source, question, answer in zip(("first", "second"), p.questions, p.answers, strict=False):
             rows.append(_row(p.topic, p.forms, question, answer, part + source))
         rows.append(_row(p.topic, (Turn(p.opposite),), p.questions[0], p.opposite_answer, part + "opposite"))
+        for question in p.questions[len(p.answers) :]:
+            row = _row(p.topic, p.forms, question, "", "own", _OWN_BARE)
+            rows += [row, {**row, "matters": False, "bare_tokens": _ALL, "source": "mismatched"}]
     return rows
 
 
-def _row(topic: str, forms: tuple[Turn, ...], question: str, answer: str, source: str) -> dict[str, Any]:
+def _row(
+    topic: str, forms: tuple[Turn, ...], question: str, answer: str, source: str, bare_tokens: int = _WRITTEN_BARE
+) -> dict[str, Any]:
     return {
         "topic": topic,
         "statement": forms[0].user,
         "forms": [{"agent": turn.agent, "user": turn.user} for turn in forms],
+        "matters": True,
         "question": question,
         "answer": answer,
+        "bare_tokens": bare_tokens,
         "source": source,
     }

@@ -27,7 +27,7 @@ def select_conversations(recipe: Recipe, bank: Bank, seed: int) -> list[dict[str
     Raises:
         ValueError: if the bank has fewer.
     """
-    rows = bank_conversations(bank.preferences)
+    rows = bank_conversations(bank)
     rng = random.Random(seed)
     chosen: set[int] = set()
     for source, count in recipe.data["conversations"].items():
@@ -42,7 +42,13 @@ def select_conversations(recipe: Recipe, bank: Bank, seed: int) -> list[dict[str
 
 
 def prepare_conversations(
-    recipe: Recipe, bank: Bank, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int
+    recipe: Recipe,
+    bank: Bank,
+    lm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    seed: int,
+    bf16: bool = False,
 ) -> Dataset:
     """
     The recipe's conversations with the teacher's outputs, from `folder` where they are there already.
@@ -58,17 +64,17 @@ def prepare_conversations(
     parts = []
     for start in range(0, len(rows), _SHARD):
         own = rows[start : start + _SHARD]
-        part = folder / _key(recipe, own, lm.name_or_path)
+        part = folder / _key(recipe, own, lm.name_or_path, bf16)
         if not part.is_dir():
             scratch = folder / f".{part.name}"
             shutil.rmtree(scratch, ignore_errors=True)
-            dataset = add_teacher(Dataset.from_list(own), lm, tokenizer, **recipe.teacher)
+            dataset = add_teacher(Dataset.from_list(own), lm, tokenizer, **recipe.teacher, bf16=bf16)
             dataset.save_to_disk(scratch)
             scratch.rename(part)
         parts.append(load_from_disk(part))
     return concatenate_datasets(parts)
 
 
-def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str) -> str:
-    content = json.dumps([recipe.teacher, rows, lm], sort_keys=True)
+def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str, bf16: bool) -> str:
+    content = json.dumps([recipe.teacher, rows, lm, bf16], sort_keys=True)
     return f"teacher-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .greedy_answers import greedy_answers
+from .likelihood import AnswerScorer, Reading
 from .text_forms import question_prompt, reminder_prompt
 
 TOP_K = 48
+# Where an answer of the LM itself begins is what it shows; its whole lists would be repetition.
+_MAX_OWN_TOKENS = 40
+_NUM_EARLY = 32
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, max_answer_tokens: int) -> list[int]:
@@ -24,6 +30,8 @@ def add_teacher(
     tokenizer: PreTrainedTokenizerBase,
     strength: float,
     max_answer_tokens: int,
+    late_strength: float | None = None,
+    bf16: bool = False,
     batch_size: int = 16,
 ) -> Dataset:
     """
@@ -31,49 +39,58 @@ def add_teacher(
 
     The teacher is the LM reading the preference with a reminder, guided beyond it:
     `log p = (1 + strength) log p(. | preference, question) - strength log p(. | question)`, renormalised (context
-    distillation, Snell et al. 2022, with classifier-free guidance).
+    distillation, Snell et al. 2022, with classifier-free guidance). Of the first `bare_tokens` it is the LM that reads
+    the question alone.
 
     Args:
-        dataset: Columns `statement`, `question`, `answer`.
+        dataset: Columns `statement`, `question`, `answer` (empty: greedy, by the LM that reads the question alone),
+            `bare_tokens`.
         lm, tokenizer: The frozen LM.
         strength (`float`): Guidance; 0 is plain context distillation.
         max_answer_tokens (`int`): Answers are cut there.
-        batch_size (`int`): Rows per forward pass.
+        late_strength (`float`, *optional*): Guidance from an answer's 33rd token on, where the preference has been
+            taken up and more of it costs likelihood; as before it by default.
+        bf16 (`bool`, defaults to `False`): Autocast the LM.
+        batch_size (`int`, defaults to 16): Rows per forward pass.
 
     Returns:
         The dataset with `answer_ids` (int32), `teacher_ids` (int32) and `teacher_logits` (float32 log-probabilities),
         the last two `(answer_length * TOP_K)` flat, and cached on disk by `datasets`.
     """
+    scorer = AnswerScorer(lm, tokenizer, bf16=bf16)
+    guidance = torch.full((max_answer_tokens, 1), strength, device=lm.device)
+    guidance[_NUM_EARLY:] = strength if late_strength is None else late_strength
 
-    @torch.inference_mode()
-    def annotate(batch: dict[str, list[str]]) -> dict[str, list[object]]:
-        answers = [answer_ids(tokenizer, a, max_answer_tokens) for a in batch["answer"]]
+    def bare_reading(question: str) -> Reading:
+        return Reading(question_prompt(tokenizer, question), 0)
+
+    # All at once: a step of generation costs nearly the same for few rows and for many.
+    asked = sorted({row["question"] for row in dataset if not row["answer"]})
+    own = dict(zip(asked, greedy_answers(scorer, [bare_reading(q) for q in asked], _MAX_OWN_TOKENS, 64), strict=True))
+
+    def annotate(batch: dict[str, list[Any]]) -> dict[str, list[object]]:
+        answers = [
+            answer_ids(tokenizer, answer, max_answer_tokens) if answer else own[question][:max_answer_tokens]
+            for answer, question in zip(batch["answer"], batch["question"], strict=True)
+        ]
+        bare_readings = [bare_reading(question) for question in batch["question"]]
         stated = zip(batch["statement"], batch["question"], strict=True)
-        prompts = [reminder_prompt(tokenizer, [statement], question) for statement, question in stated]
-        read = _log_probs(lm, tokenizer, prompts, answers)
-        if strength:
-            bare_prompts = [question_prompt(tokenizer, q) for q in batch["question"]]
-            bare = _log_probs(lm, tokenizer, bare_prompts, answers)
-            read = [(r + strength * (r - b)).log_softmax(-1) for r, b in zip(read, bare, strict=True)]
-        top = [row.topk(TOP_K, dim=-1) for row in read]
+        readings = [Reading(reminder_prompt(tokenizer, [statement], question), 0) for statement, question in stated]
+        read, bare = scorer.answer_logits(readings, answers), scorer.answer_logits(bare_readings, answers)
+        top = [
+            _likeliest(torch.cat([b[:n], (r + guidance[: len(r)] * (r - b))[n:]]))
+            for r, b, n in zip(read, bare, batch["bare_tokens"], strict=True)
+        ]
         return {
             "answer_ids": list(answers),
-            "teacher_ids": [t.indices.flatten().int().tolist() for t in top],
-            "teacher_logits": [t.values.flatten().tolist() for t in top],
+            "teacher_ids": [ids.flatten().int().tolist() for ids, _ in top],
+            "teacher_logits": [values.flatten().tolist() for _, values in top],
         }
 
     return dataset.map(annotate, batched=True, batch_size=batch_size, desc="caching the teacher's outputs")
 
 
-def _log_probs(
-    lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], answers: list[list[int]]
-) -> list[torch.Tensor]:
-    """Log-probabilities `(answer_length, vocabulary)` of each answer's tokens after its prompt."""
-    rows = [p + a for p, a in zip(prompts, answers, strict=True)]
-    batch = tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
-    keep = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-    for r, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        keep[r, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
-    logits = lm(**batch, logits_to_keep=keep, use_cache=False).logits
-    logits = F.log_softmax(logits.view(-1, logits.shape[-1]).float(), dim=-1)
-    return list(torch.split(logits, [len(a) for a in answers]))
+def _likeliest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids of each row's `TOP_K` likeliest tokens, and their log-probabilities."""
+    values, ids = logits.topk(TOP_K, dim=-1)
+    return ids, values - logits.logsumexp(dim=-1, keepdim=True)

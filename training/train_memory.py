@@ -111,7 +111,9 @@ def _by_conversations(
     started = time.perf_counter()
     with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
         folder = options.data_dir or options.output_dir / "data"
-        conversations = prepare_conversations(recipe, bank, model.language_model, model.tokenizer, folder, options.seed)
+        conversations = prepare_conversations(
+            recipe, bank, model.language_model, model.tokenizer, folder, options.seed, options.bf16
+        )
     prepared = time.perf_counter()
     unrelated = [
         row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
