@@ -13,8 +13,11 @@ from .outputs import EncodedTurn
 from .slot_transform import SlotTransform
 
 SAME, REVERSED, DIFFERENT = range(3)
-# Cosine of a query with a turn that has nothing to do with it, and how far above that others stand out.
+# Least cosine of a query with a turn that may have something to do with it, and how far above this, and above the third
+# best turn, one stands apart.
 UNRELATED, APART = 0.1, 0.1
+# From this probability on two turns are different whatever else speaks for one matter.
+SURELY = 0.9
 
 
 class SlotCell(MemoryCell):
@@ -32,9 +35,9 @@ class SlotCell(MemoryCell):
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
     matter the latest one speaks: what a user said last counts. On the same matter is a slot whose `p(different)` from
-    the best is low and whose `cos(q, k_j)` is near its, and the runner-up where the two stand out from all others. Its
-    words, between the learned frame tokens, become the soft tokens by a [`SlotTransform`]. Without a query it is the
-    latest of all.
+    the best is low and whose `cos(q, k_j)` is near its, and the runner-up where the two stand apart from all others and
+    are not surely different. Its words, between the learned frame tokens, become the soft tokens by a
+    [`SlotTransform`]. Without a query it is the latest of all.
 
     State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
     relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_mask (num_slots, slot_length)` bool,
@@ -226,12 +229,15 @@ class SlotCell(MemoryCell):
             scores, gate = self.relevance(query, state["keys"], filled)
         # A row without a filled slot has no weights: softmax over nothing would be nan.
         weights = torch.where(filled, scores.masked_fill(~filled.any(1, keepdim=True), 0.0).softmax(-1), 0.0)
-        chosen = torch.where(filled, scores, torch.full_like(scores, -1e9)).argmax(dim=1)
-        if query is not None:
-            chosen = self._latest_on_the_matter(state, scores, chosen)
+        best = torch.where(filled, scores, torch.full_like(scores, -1e9)).argmax(dim=1)
+        chosen = best if query is None else self._latest_on_the_matter(state, scores, best)
         if slot is not None:
             chosen = torch.where(slot >= 0, slot, chosen)
         row = torch.arange(chosen.shape[0], device=chosen.device)
+        # The slot that speaks for its matter takes the weight of the best on it: weights say what was read.
+        exchanged = torch.arange(filled.shape[1], device=filled.device).repeat(len(row), 1)
+        exchanged[row, best], exchanged[row, chosen] = chosen, best
+        weights = weights.gather(1, exchanged)
         acts = straight_through(torch.sigmoid(gate)) * straight_through(weights[row, chosen])
         acts = acts * torch.where(filled[row, chosen], state["strengths"][row, chosen], 1.0)
 
@@ -251,11 +257,13 @@ class SlotCell(MemoryCell):
         )
         cosine = scores / self.log_temperature.exp()  # with the query
         top = cosine[row, best][:, None]
-        alike = (pair.softmax(-1)[..., DIFFERENT] < config.matter_threshold) & (cosine >= top - config.matter_margin)
-        # What a query calls for stands out from all else that is stored; where two turns do, both are on its matter.
+        different = pair.softmax(-1)[..., DIFFERENT]
+        alike = (different < config.matter_threshold) & (cosine >= top - config.matter_margin)
+        # What a query calls for stands apart from all else that is stored; where two turns do, both are on its matter.
         third = F.pad(cosine, (0, 2), value=float("-inf")).topk(3, dim=1).values[:, 2:]
-        height = cosine - third.clamp_min(UNRELATED)
-        apart = (height >= APART) & (height > config.matter_share * height[row, best][:, None])
+        level = third.clamp_min(UNRELATED)
+        apart = (cosine - level >= APART) & (cosine - level > config.matter_share * (top - level))
+        apart &= different < SURELY
         on_matter = alike | apart
         on_matter[row, best] = True
         return torch.where((state["strengths"] > 0) & on_matter, state["times"], -1).argmax(dim=1)

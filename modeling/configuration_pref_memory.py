@@ -66,8 +66,9 @@ class PrefMemoryConfig(PeftConfig):
             their being *different* is below this: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.1): How far such a turn's cosine with the query may be below the
             best one's.
-        matter_share (`float`, defaults to 0.6): The two best turns are on the same matter, too, where the second's
-            cosine with the query, above that of the third, is more than this share of the first's; 1 leaves this out.
+        matter_share (`float`, defaults to 0.6): The two best turns are on the same matter, too, where both stand apart:
+            their cosines with the query are at least 0.1 above the third's (and 0.2), the second's is above it by more
+            than this share of what the first's is, and *different* has a probability below 0.9; 1 leaves this out.
         classifier_vector_size (`int`, defaults to 0): Width of the classifier's pooled representation, where that is
             the turn's vector, as in the paper; 0 takes the encoder's vector.
         classifier_name_or_path (`str`, *optional*): Hub id or folder of the detector's classifier. Where none is named

@@ -9,7 +9,7 @@ from torch import nn
 from .cell import CellReadout, Embed
 from .cell_one_vector import OneVectorCell
 from .cell_prompt import PromptCell
-from .cell_slots import APART, DIFFERENT, REVERSED, SAME, UNRELATED, SlotCell
+from .cell_slots import APART, DIFFERENT, REVERSED, SAME, SURELY, UNRELATED, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -173,19 +173,23 @@ def _read_slots(
             cosine = (query @ row["keys"][j]) / query.norm()
             scores[j], best = temperature * cosine, torch.maximum(best, cosine)
     weights = scores.softmax(0) if filled else torch.zeros_like(scores)
-    chosen = max(filled, key=lambda j: scores[j].item()) if filled else 0
+    first = chosen = max(filled, key=lambda j: scores[j].item()) if filled else 0
     if query is not None and filled:
         cosines = scores / temperature
         third = sorted((cosines[j].item() for j in filled), reverse=True)[2:3]
         level = max([UNRELATED, *third])
-        first = chosen
         for j in filled:
-            alike = _relation(cell, row, first, j)[DIFFERENT] < cell.config.matter_threshold
+            different = _relation(cell, row, first, j)[DIFFERENT]
+            alike = different < cell.config.matter_threshold
             near = cosines[j] >= cosines[first] - cell.config.matter_margin
             apart = cosines[j] - level >= APART
             apart &= cosines[j] - level > cell.config.matter_share * (cosines[first] - level)
+            apart &= different < SURELY
             if ((alike and near) or apart) and row["times"][j] > row["times"][chosen]:
                 chosen = j
+    exchanged = list(range(cell.config.num_slots))
+    exchanged[first], exchanged[chosen] = chosen, first
+    weights = torch.stack([weights[j] for j in exchanged])
 
     gate = torch.tensor(1.0)
     if query is not None:

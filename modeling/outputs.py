@@ -65,8 +65,9 @@ class MemoryReadout(ModelOutput):
             Whether the relevance gate lets the row's memory act, for each soft token of its block.
         gate_logits (`torch.Tensor` of shape `(batch,)`, float32): Above 0 means open.
         slot_weights (`torch.Tensor` of shape `(batch, num_slots)`, float32, *optional*):
-            Relevance of each slot to the query, summing to 1 over the filled ones (cell `slots` only).
-        slot_scores (`torch.Tensor` of shape `(batch, num_slots)`, float32, *optional*): The logits behind them.
+            Relevance of each slot to the query, summing to 1 over the filled ones (cell `slots` only). The slot that
+            was read has the highest: where it speaks for a better one on the same matter, the two change places.
+        slot_scores (`torch.Tensor` of shape `(batch, num_slots)`, float32, *optional*): Logits, before that change.
     """
 
     soft_tokens: torch.Tensor = None  # type: ignore[assignment]

@@ -338,7 +338,7 @@ def test_relation_threshold_is_a_cosine():
         tiny_config(relation_threshold=2)
 
 
-def test_matter_threshold_is_a_probability():
+def test_matter_threshold_and_share_are_shares():
     with refused(ValueError, "`matter_threshold` must be a probability, from 0 to 1, got -0.1."):
         tiny_config(matter_threshold=-0.1)
     with refused(ValueError, "`matter_share` must be a share, from 0 to 1, got 1.5."):

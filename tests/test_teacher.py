@@ -4,20 +4,23 @@ import pytest
 import torch
 from datasets import Dataset
 from pref_lstm.modeling.turn import Turn
+from pref_lstm.training import teacher
 from pref_lstm.training.bank import load_bank
 from pref_lstm.training.collator import MemoryCollator
 from pref_lstm.training.conversations import bank_conversations
+from pref_lstm.training.objective import memory_objective
 from pref_lstm.training.teacher import TOP_K, add_teacher
 from pref_lstm.training.text_forms import question_prompt, reminder_prompt
-from tiny import PLACEHOLDER, make_lm, make_tokenizer, make_turn_encoder
+from refused import refused
+from tiny import PLACEHOLDER, make_lm, make_model, make_tokenizer, make_turn_encoder
 from tiny_bank import bank_files
 
 TOKENIZER = make_tokenizer()
 STRENGTH = 0.5
 
 
-def row(answer, bare_tokens, question="what should i drink ?"):
-    return {"statement": "i love tea", "question": question, "answer": answer, "bare_tokens": bare_tokens}
+def row(answer, num_bare_tokens, question="what should i drink ?"):
+    return {"statement": "i love tea", "question": question, "answer": answer, "num_bare_tokens": num_bare_tokens}
 
 
 def taught(rows, **options):
@@ -30,15 +33,15 @@ def log_probs(prompt, answer):
     return logits.log_softmax(-1)
 
 
-def test_the_teacher_is_guided_after_its_bare_tokens():
+def test_the_teacher_is_guided_after_its_num_bare_tokens():
     out = taught([row("tea here", 1), row("some green tea tonight", 0), row("good cats", 1_000)])
-    for found, bare_tokens in zip(out, (1, 0, 1_000), strict=True):
+    for found, num_bare_tokens in zip(out, (1, 0, 1_000), strict=True):
         answer = found["answer_ids"]
         assert answer[-1] == TOKENIZER.eos_token_id
         bare = log_probs(question_prompt(TOKENIZER, found["question"]), answer)
         read = log_probs(reminder_prompt(TOKENIZER, [found["statement"]], found["question"]), answer)
         expected = ((1 + STRENGTH) * read - STRENGTH * bare).log_softmax(-1)
-        expected[:bare_tokens] = bare[:bare_tokens]
+        expected[:num_bare_tokens] = bare[:num_bare_tokens]
         ids = torch.tensor(found["teacher_ids"]).view(-1, TOP_K)
         values = torch.tensor(found["teacher_logits"]).view(-1, TOP_K)
         torch.testing.assert_close(values, expected.topk(TOP_K).values, atol=1e-4, rtol=1e-4)
@@ -70,8 +73,14 @@ def test_an_empty_answer_is_the_lms_own():
         )
         special = set(TOKENIZER.all_special_ids)
         end = next((i for i, token in enumerate(answer) if token in special), len(answer))
-        assert found["answer_ids"] == answer[:end]
+        assert found["answer_ids"] == [*answer[:end], TOKENIZER.eos_token_id][:12]
     assert out[3]["answer_ids"] == [*TOKENIZER("tea")["input_ids"], TOKENIZER.eos_token_id]
+
+
+def test_an_answer_of_nothing_is_its_end(monkeypatch):
+    monkeypatch.setattr(teacher, "greedy_answers", lambda scorer, readings, *_: [[] for _ in readings])
+    [found] = taught([row("", 1_000)])
+    assert found["answer_ids"] == [TOKENIZER.eos_token_id] and len(found["teacher_ids"]) == TOP_K
 
 
 def test_in_bfloat16_the_teacher_is_near():
@@ -79,6 +88,13 @@ def test_in_bfloat16_the_teacher_is_near():
     assert exact["teacher_logits"] != fast["teacher_logits"]
     both = [torch.tensor(found["teacher_logits"]) for found in (exact, fast)]
     torch.testing.assert_close(*both, atol=0.1, rtol=0.1)
+
+
+ANSWER = {
+    "answer_ids": TOKENIZER("tea cats")["input_ids"],
+    "teacher_ids": [0] * 2 * TOP_K,
+    "teacher_logits": [0.0] * 2 * TOP_K,
+}
 
 
 @pytest.fixture
@@ -96,9 +112,8 @@ def test_what_matters_is_written_once_and_what_does_not_never(collator):
     written, read = [], collator.encoder.encode
     collator.encoder.encode = lambda turns: written.extend(turns) or read(turns)
     for index, conversation in enumerate(bank_conversations(bank)):
-        answer = {"answer_ids": [5, 6], "teacher_ids": [0] * 2 * TOP_K, "teacher_logits": [0.0] * 2 * TOP_K}
         written.clear()
-        batch = collator([{**conversation, **answer, "index": index}])
+        batch = collator([{**conversation, **ANSWER, "index": index}])
         assert batch["turns_mask"].sum() == len(written) and len(written) in (1, 3)
         others = [turn for turn in written if topic_of.get(turn) != conversation["topic"]]
         if conversation["source"] == "mismatched":
@@ -108,3 +123,21 @@ def test_what_matters_is_written_once_and_what_does_not_never(collator):
         assert batch["relevant"].tolist() == [own]
         if conversation["source"] not in ("opposite", "pair_opposite"):  # an opposite is nobody's form
             assert len(others) == len(written) - 1
+
+
+def test_turns_of_one_topic_alone_cannot_be_mixed(collator):
+    bank, collator = collator
+    collator.preferences = bank.preferences[:1]
+    with refused(ValueError, "The bank must have preferences of several topics, got 'tea' only."):
+        collator([{**bank_conversations(bank)[0], **ANSWER, "index": 0}])
+
+
+@pytest.mark.parametrize(("source", "opens"), [("first", 1.0), ("mismatched", 0.0)])
+def test_the_gate_of_a_vector_cell_learns_what_matters(source, opens, collator):
+    bank, collator = collator
+    [conversation] = [row for row in bank_conversations(bank) if row["source"] == source][:1]
+    batch, model = collator([{**conversation, **ANSWER, "index": 0}]), make_model(cell="pref_lstm")
+    state = model.memory.scan(batch["turns"], model.tuner.embed, batch["turns_mask"])
+    gate = model.memory.cell.read(state, batch["query"], model.tuner.embed).gate_logits
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(gate, torch.full_like(gate, opens))
+    torch.testing.assert_close(memory_objective(model.tuner, batch)["gate"], expected)

@@ -24,7 +24,7 @@ def test_bank_holds_what_the_documents_say():
     assert len({p.forms[0] for p in preferences} | {Turn(p.opposite) for p in preferences}) == 2 * 1897
 
 
-def test_every_answer_is_one_conversation():
+def test_conversations_have_written_answers_or_the_lms_own():
     rows = bank_conversations(load_bank())
     assert Counter(row["source"] for row in rows) == {
         "first": 980, "second": 980, "opposite": 980, "pair_first": 917, "pair_opposite": 917,
@@ -34,7 +34,7 @@ def test_every_answer_is_one_conversation():
         is_own = row["source"] in ("own", "mismatched")
         assert row["forms"] and row["statement"] and bool(row["answer"]) != is_own
         assert row["matters"] == (row["source"] != "mismatched")
-        assert row["bare_tokens"] == {"own": 6, "mismatched": 1_000}.get(row["source"], 1)
+        assert row["num_bare_tokens"] == {"own": 6, "mismatched": 1_000}.get(row["source"], 1)
 
 
 def test_own_answers_are_to_questions_without_a_written_one():

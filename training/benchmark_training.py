@@ -39,8 +39,8 @@ class TrainingCosts:
     def __init__(self, model: PrefLSTMForCausalLM) -> None:
         self.model, config, recipe = model, model.memory_config, load_recipe("default")
         bank = load_bank()
-        written = [row for row in bank_conversations(bank) if row["answer"]]
-        rows = Dataset.from_list(written[: BATCH_SIZE * NUM_BATCHES])
+        by_hand = [row for row in bank_conversations(bank) if row["answer"]]
+        rows = Dataset.from_list(by_hand[: BATCH_SIZE * NUM_BATCHES])
         with model.disable_memory():
             rows = add_teacher(rows, model.language_model, model.tokenizer, **recipe.teacher)
         self.rows = [{**row, "index": i} for i, row in enumerate(rows)]

@@ -10,8 +10,8 @@ from .bank import Bank
 
 # How many of an answer's first tokens the bare LM teaches: whether to answer at all is not the memory's to decide, and
 # a teacher that reads a preference apologises twice as often as the bare LM does.
-_WRITTEN_BARE, _OWN_BARE = 1, 6
-_ALL = 1_000
+_NUM_BARE_BY_HAND, _NUM_BARE_OWN = 1, 6
+_NUM_BARE_ALL = 1_000
 
 
 def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
@@ -19,9 +19,9 @@ def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
     One conversation for each hand-written answer, and two for each question without one.
 
     Returns:
-        `list[dict]`: `topic`; `statement` (what the teacher reads); `forms` (turns that reveal it); `matters` (whether
-        one of them is written, or turns of other topics only); `question`; `answer` (empty: the LM's own, without
-        memory); `bare_tokens` (how many of the answer's first tokens the LM without memory teaches); `source`.
+        `list[dict]`: `topic`; `statement` (what the teacher reads where it matters); `forms` (turns that reveal it);
+        `matters` (whether one of them is written, or turns of other topics only); `question`; `answer` (empty: the
+        bare LM's own); `num_bare_tokens` (how many of its first tokens the bare LM teaches); `source`.
 
         Sources are `first` (the answer to the first question), `second` and `opposite`, with `pair_` before them for
         preferences of `bank_pairs.jsonl`; `own` (the LM's own answer) and `mismatched` (the same, and nothing stored
@@ -34,13 +34,18 @@ def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
             rows.append(_row(p.topic, p.forms, question, answer, part + source))
         rows.append(_row(p.topic, (Turn(p.opposite),), p.questions[0], p.opposite_answer, part + "opposite"))
         for question in p.questions[len(p.answers) :]:
-            row = _row(p.topic, p.forms, question, "", "own", _OWN_BARE)
-            rows += [row, {**row, "matters": False, "bare_tokens": _ALL, "source": "mismatched"}]
+            row = _row(p.topic, p.forms, question, "", "own", _NUM_BARE_OWN)
+            rows += [row, {**row, "matters": False, "num_bare_tokens": _NUM_BARE_ALL, "source": "mismatched"}]
     return rows
 
 
 def _row(
-    topic: str, forms: tuple[Turn, ...], question: str, answer: str, source: str, bare_tokens: int = _WRITTEN_BARE
+    topic: str,
+    forms: tuple[Turn, ...],
+    question: str,
+    answer: str,
+    source: str,
+    num_bare_tokens: int = _NUM_BARE_BY_HAND,
 ) -> dict[str, Any]:
     return {
         "topic": topic,
@@ -49,6 +54,6 @@ def _row(
         "matters": True,
         "question": question,
         "answer": answer,
-        "bare_tokens": bare_tokens,
+        "num_bare_tokens": num_bare_tokens,
         "source": source,
     }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pref_lstm.hub_cards import DataSource
 
-BANK = DataSource("the package's bank", "hand-written preferences, questions and answers", "apache-2.0")
+BANK = DataSource(
+    "the package's bank",
+    "hand-written preferences, questions and answers; further answers to the questions are the base model's own",
+    "apache-2.0",
+)
 SYNTHETIC = DataSource("the package's turn grammar", "synthetic turns with and without a preference", "apache-2.0")
 OASST1 = DataSource(
     "OASST1", "real messages, taken to reveal no preference that matters", "apache-2.0", "OpenAssistant/oasst1"

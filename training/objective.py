@@ -1,4 +1,4 @@
-"""The training objective: distil the LM that reads the preference into the LM that reads the memory."""
+"""The training objective: distil the teacher, which reads the preference, into the LM that reads the memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
     state = memory.scan(batch["turns"], tuner.embed, batch["turns_mask"])
     cell = memory.cell
     if isinstance(cell, SlotCell):
-        # The answer teaches what a slot says, not which slot to read: the right one is given here.
+        # The answer teaches what a slot says, not which slot to read: where one matters, it is given here.
         found = (state["times"] == batch["relevant"][:, None] + 1) & (state["strengths"] > 0)
         slot = torch.where(found.any(dim=1), found.long().argmax(dim=1), -1)
         out = cell.read(state, batch["query"], tuner.embed, slot)
@@ -42,7 +42,8 @@ def memory_objective(tuner: PrefMemoryModel, batch: Mapping[str, Any]) -> dict[s
         "nll": (log_z - logits.gather(1, gold[:, None])).mean(),
     }
     if isinstance(cell, VectorCell):
-        losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, torch.ones_like(out.gate_logits))
+        matters = (batch["relevant"] >= 0).to(out.gate_logits.dtype)
+        losses["gate"] = F.binary_cross_entropy_with_logits(out.gate_logits, matters)
     return losses
 
 

@@ -22,7 +22,7 @@ class Recipe:
         description (`str`): What it is, and what to know before using it.
         memory (`dict`): Arguments of [`PrefMemoryConfig`].
         training (`dict`): Arguments of [`MemoryTrainingArguments`].
-        teacher (`dict`): `strength` and `late_strength` (guidance beyond reading) and `max_answer_tokens`.
+        teacher (`dict`): `strength` (guidance beyond reading), `max_answer_tokens`, `late_strength` if it differs.
         data (`dict`): `conversations` (how many of each source of [`bank_conversations`]), `epochs`, `num_turns` (how
             many turns are written before the question; one of them is drawn per conversation).
         keys (`dict`): Arguments of [`KeyTrainingArguments`], where the memory has key layers.

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .bank import Bank
 from .conversations import bank_conversations
 from .recipe import Recipe
-from .teacher import add_teacher
+from .score_cache import lm_fingerprint
+from .teacher import TEACHER_VERSION, add_teacher
 
 _SHARD = 128
 
@@ -63,18 +64,18 @@ def prepare_conversations(
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):
-        own = rows[start : start + _SHARD]
-        part = folder / _key(recipe, own, lm.name_or_path, bf16)
+        shard = rows[start : start + _SHARD]
+        part = folder / _key(recipe, shard, lm, bf16)
         if not part.is_dir():
             scratch = folder / f".{part.name}"
             shutil.rmtree(scratch, ignore_errors=True)
-            dataset = add_teacher(Dataset.from_list(own), lm, tokenizer, **recipe.teacher, bf16=bf16)
+            dataset = add_teacher(Dataset.from_list(shard), lm, tokenizer, **recipe.teacher, bf16=bf16)
             dataset.save_to_disk(scratch)
             scratch.rename(part)
         parts.append(load_from_disk(part))
     return concatenate_datasets(parts)
 
 
-def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: str, bf16: bool) -> str:
-    content = json.dumps([recipe.teacher, rows, lm, bf16], sort_keys=True)
+def _key(recipe: Recipe, rows: list[dict[str, Any]], lm: PreTrainedModel, bf16: bool) -> str:
+    content = json.dumps([TEACHER_VERSION, recipe.teacher, rows, lm_fingerprint(lm), bf16], sort_keys=True)
     return f"teacher-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""What the student learns from: the same frozen LM, reading the relevant preference as text."""
+"""What the student learns from: the same frozen LM, reading the relevant preference as text where it matters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .greedy_answers import greedy_answers
 from .likelihood import AnswerScorer, Reading
 from .text_forms import question_prompt, reminder_prompt
 
+# To be raised with any change of what is computed here: cached outputs of an earlier one are not used then.
+TEACHER_VERSION = 2
 TOP_K = 48
 # Where an answer of the LM itself begins is what it shows; its whole lists would be repetition.
 _MAX_OWN_TOKENS = 40
@@ -39,26 +41,26 @@ def add_teacher(
 
     The teacher is the LM reading the preference with a reminder, guided beyond it:
     `log p = (1 + strength) log p(. | preference, question) - strength log p(. | question)`, renormalised (context
-    distillation, Snell et al. 2022, with classifier-free guidance). Of the first `bare_tokens` it is the LM that reads
-    the question alone.
+    distillation, Snell et al. 2022, with classifier-free guidance). Of the first `num_bare_tokens` it is the bare LM,
+    which reads the question alone.
 
     Args:
-        dataset: Columns `statement`, `question`, `answer` (empty: greedy, by the LM that reads the question alone),
-            `bare_tokens`.
+        dataset: Columns `statement`, `question`, `answer` (empty: the bare LM's own, greedy),
+            `num_bare_tokens`.
         lm, tokenizer: The frozen LM.
         strength (`float`): Guidance; 0 is plain context distillation.
         max_answer_tokens (`int`): Answers are cut there.
         late_strength (`float`, *optional*): Guidance from an answer's 33rd token on, where the preference has been
             taken up and more of it costs likelihood; as before it by default.
-        bf16 (`bool`, defaults to `False`): Autocast the LM.
+        bf16 (`bool`, defaults to `False`): Autocast the LM, but for its own answers.
         batch_size (`int`, defaults to 16): Rows per forward pass.
 
     Returns:
-        The dataset with `answer_ids` (int32), `teacher_ids` (int32) and `teacher_logits` (float32 log-probabilities),
-        the last two `(answer_length * TOP_K)` flat, and cached on disk by `datasets`.
+        The dataset with `answer_ids`, `teacher_ids` and `teacher_logits` (log-probabilities), lists of numbers; the
+        last two are `(answer_length * TOP_K)` flat.
     """
     scorer = AnswerScorer(lm, tokenizer, bf16=bf16)
-    guidance = torch.full((max_answer_tokens, 1), strength, device=lm.device)
+    guidance = torch.full((max_answer_tokens, 1), strength)
     guidance[_NUM_EARLY:] = strength if late_strength is None else late_strength
 
     def bare_reading(question: str) -> Reading:
@@ -66,7 +68,10 @@ def add_teacher(
 
     # All at once: a step of generation costs nearly the same for few rows and for many.
     asked = sorted({row["question"] for row in dataset if not row["answer"]})
-    own = dict(zip(asked, greedy_answers(scorer, [bare_reading(q) for q in asked], _MAX_OWN_TOKENS, 64), strict=True))
+    said = greedy_answers(scorer, [bare_reading(question) for question in asked], _MAX_OWN_TOKENS, 64)
+    # An answer that ended by itself teaches to end there.
+    end = [int(tokenizer.eos_token_id)]
+    own = {q: ids if len(ids) == _MAX_OWN_TOKENS else ids + end for q, ids in zip(asked, said, strict=True)}
 
     def annotate(batch: dict[str, list[Any]]) -> dict[str, list[object]]:
         answers = [
@@ -78,8 +83,8 @@ def add_teacher(
         readings = [Reading(reminder_prompt(tokenizer, [statement], question), 0) for statement, question in stated]
         read, bare = scorer.answer_logits(readings, answers), scorer.answer_logits(bare_readings, answers)
         top = [
-            _likeliest(torch.cat([b[:n], (r + guidance[: len(r)] * (r - b))[n:]]))
-            for r, b, n in zip(read, bare, batch["bare_tokens"], strict=True)
+            _likeliest(torch.cat([b[:n], (r + guidance[: len(r)].to(r.device) * (r - b))[n:]]))
+            for r, b, n in zip(read, bare, batch["num_bare_tokens"], strict=True)
         ]
         return {
             "answer_ids": list(answers),

@@ -1,4 +1,4 @@
-"""The last stage of memory training: answers as the LM gives them when it reads the preference as text."""
+"""The last stage of memory training: answers as the LM gives them when it reads what matters as text."""
 
 from __future__ import annotations
 
