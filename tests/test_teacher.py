@@ -127,9 +127,12 @@ def test_what_matters_is_written_once_and_what_does_not_never(collator):
 
 def test_turns_of_one_topic_alone_cannot_be_mixed(collator):
     bank, collator = collator
-    collator.preferences = bank.preferences[:1]
+    collator.preferences, row = bank.preferences[:1], {**bank_conversations(bank)[0], **ANSWER, "index": 0}
+    collator.num_turns = (1,)
+    assert collator([row])["turns_mask"].sum() == 1  # nothing else is needed
+    collator.num_turns = (3,)
     with refused(ValueError, "The bank must have preferences of several topics, got 'tea' only."):
-        collator([{**bank_conversations(bank)[0], **ANSWER, "index": 0}])
+        collator([row])
 
 
 @pytest.mark.parametrize(("source", "opens"), [("first", 1.0), ("mismatched", 0.0)])

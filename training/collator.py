@@ -72,9 +72,10 @@ class MemoryCollator:
     def _turns(self, row: dict[str, Any], rng: random.Random) -> tuple[list[Turn], int]:
         count = rng.choice(list(self.num_turns))
         turns: list[Turn] = []
-        if all(other.topic == row["topic"] for other in self.preferences):
+        num_others = count - 1 if row["matters"] else count
+        if num_others and all(other.topic == row["topic"] for other in self.preferences):
             raise ValueError(f"The bank must have preferences of several topics, got '{row['topic']}' only.")
-        while len(turns) < (count - 1 if row["matters"] else count):
+        while len(turns) < num_others:
             other = rng.choice(self.preferences)
             if other.topic != row["topic"]:
                 turns.append(rng.choice(other.forms))
