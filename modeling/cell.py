@@ -21,11 +21,10 @@ MAX_SIZE, MAX_WRITES = 1e6, 2**53
 
 @dataclass
 class CellReadout:
-    """`soft_tokens (batch, K, hidden)`, `gate_logits (batch,)`, and each slot's score and weight if it has slots."""
+    """`soft_tokens (batch, K, hidden)`, `gate_logits (batch,)`, and each slot's weight if it has slots."""
 
     soft_tokens: torch.Tensor
     gate_logits: torch.Tensor
-    slot_scores: torch.Tensor | None = None
     slot_weights: torch.Tensor | None = None
 
 

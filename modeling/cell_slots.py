@@ -11,6 +11,7 @@ from .configuration_pref_memory import PrefMemoryConfig
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
 from .slot_transform import SlotTransform
+from .slot_words import select_words
 
 SAME, REVERSED, DIFFERENT = range(3)
 # Least cosine of a query with a turn that may have something to do with it, and how far above this, and above the third
@@ -31,16 +32,17 @@ class SlotCell(MemoryCell):
         strength_j <- f_j * strength_j,     strength_new <- i
 
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
-    turn's own most salient words, in order. A new turn takes the first free slot, else the oldest one's.
+    turn's own most salient words, in order, the most salient of all marked as spoken. A new turn takes the first free
+    slot, else the oldest one's.
 
     **Read.** Slot `j` scores `s_j = t * cos(q, k_j)` against the query. Of the best slot and those that are on the same
     matter the latest one speaks: what a user said last counts. On the same matter is a slot whose `p(different)` from
     the best is low and whose `cos(q, k_j)` is near its, and the runner-up where the two stand apart from all others and
-    are not surely different. Its words, between the learned frame tokens, become the soft tokens by a
-    [`SlotTransform`]. Without a query it is the latest of all.
+    are not surely different. Its spoken words, between the learned frame tokens, become the soft tokens by a
+    [`SlotTransform`], which sees all of its words. Without a query it is the latest of all.
 
     State, per user (all float32 unless said): `keys (num_slots, encoder_hidden_size)`, `relations (num_slots,
-    relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_mask (num_slots, slot_length)` bool,
+    relation_size)`, `token_ids (num_slots, slot_length)` int32, `token_mask` and `token_spoken` like it, bool,
     `strengths (num_slots,)` (0 = free), `times (num_slots,)` int64, `writes ()` int64. Its size does not depend on how
     much was written.
     """
@@ -81,14 +83,15 @@ class SlotCell(MemoryCell):
 
     def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
         config = self.config
-        shape = (batch_size, config.num_slots)
+        shape, length = (batch_size, config.num_slots), int(config.slot_length or 0)
         return MemoryState(
             self.name,
             {
                 "keys": torch.zeros(*shape, config.encoder_hidden_size, device=device),
                 "relations": torch.zeros(*shape, config.relation_size, device=device),
-                "token_ids": torch.zeros(*shape, config.slot_length, dtype=torch.int32, device=device),
-                "token_mask": torch.zeros(*shape, config.slot_length, dtype=torch.bool, device=device),
+                "token_ids": torch.zeros(*shape, length, dtype=torch.int32, device=device),
+                "token_mask": torch.zeros(*shape, length, dtype=torch.bool, device=device),
+                "token_spoken": torch.zeros(*shape, length, dtype=torch.bool, device=device),
                 "strengths": torch.zeros(*shape, device=device),
                 "times": torch.zeros(*shape, dtype=torch.long, device=device),
                 "writes": torch.zeros(batch_size, dtype=torch.long, device=device),
@@ -98,38 +101,20 @@ class SlotCell(MemoryCell):
     def requirements(self, state: MemoryState, vocab_size: int) -> dict[str, torch.Tensor]:
         """As [`MemoryCell.requirements`]."""
         filled, times = state["strengths"] > 0, state["times"]
+        spoken, most = state["token_spoken"], self.config.num_content_tokens
         length = state["keys"].norm(dim=-1)
         return {
             **super().requirements(state, vocab_size),
             "`strengths` must lie from 0 to 1": is_within(state["strengths"], 0, 1),
             "`keys` must have length 1 in filled slots": ((length - 1).abs() < 1e-3)[filled].all(),
             f"`token_ids` must lie from 0 to {vocab_size - 1}": is_within(state["token_ids"], 0, vocab_size - 1),
+            f"`token_spoken` must mark at most {most} tokens of `token_mask`": (
+                (spoken.sum(dim=-1) <= most).all() & ~(spoken & ~state["token_mask"]).any()
+            ),
             "`times` must be 0 in free slots, and different numbers from 1 to `writes` in filled ones": (
                 are_write_numbers(times, state["writes"]) & torch.equal(times > 0, filled)
             ),
         }
-
-    def select_tokens(self, turn: EncodedTurn) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        The tokens of the turn's most salient words in their order, `(batch, slot_length)`: ids int32, and a mask.
-
-        A word is taken whole or left out; the first one is cut if a slot can't hold it.
-        """
-        length = self.config.slot_length
-        score = turn.token_salience.masked_fill(~turn.token_mask, float("-inf"))
-        missing = length - score.shape[1]
-        ids = turn.token_ids
-        if missing > 0:
-            score, ids = F.pad(score, (0, missing), value=float("-inf")), F.pad(ids, (0, missing))
-        # Stable: the tokens of one word are as salient as each other, and are taken from the front.
-        rank = score.sort(dim=1, descending=True, stable=True).indices.argsort(dim=1)
-        word = score[:, :, None] == score[:, None, :]
-        last = torch.where(word, rank[:, None, :], 0).amax(dim=2)
-        longest = (word.sum(dim=2) > length) & (score == score.amax(dim=1, keepdim=True))
-        taken = (score > float("-inf")) & (rank < length) & ((last < length) | longest)
-        order = (~taken).long().argsort(dim=1, stable=True)[:, :length]
-        mask = taken.gather(1, order)
-        return torch.where(mask, ids.gather(1, order), 0).int(), mask
 
     def relation_vector(self, turn: EncodedTurn) -> torch.Tensor:
         """What a turn is compared by, `(batch, relation_size)`."""
@@ -151,7 +136,7 @@ class SlotCell(MemoryCell):
     def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
         key = F.normalize(turn.pooled, dim=-1)
         relation = self.relation_vector(turn)
-        ids, mask = self.select_tokens(turn)
+        ids, mask, spoken = select_words(turn, int(self.config.slot_length or 0), self.config.num_content_tokens)
 
         filled = state["strengths"] > 0
         cosine = (state["keys"] * key[:, None]).sum(-1)
@@ -186,6 +171,7 @@ class SlotCell(MemoryCell):
                 "relations": put("relations", relation),
                 "token_ids": put("token_ids", ids),
                 "token_mask": put("token_mask", mask),
+                "token_spoken": put("token_spoken", spoken),
                 "strengths": torch.where(write, strength, strengths),
                 "times": torch.where(write, time, torch.where(keep, state["times"], 0)),
                 "writes": state["writes"] + is_new.long(),
@@ -242,12 +228,10 @@ class SlotCell(MemoryCell):
         acts = acts * torch.where(filled[row, chosen], state["strengths"][row, chosen], 1.0)
 
         words = embed(state["token_ids"][row, chosen].long()).to(self.frame.dtype)
-        content = torch.where(state["token_mask"][row, chosen].unsqueeze(-1), words, self.blank)
-        frame = self.frame.expand(content.shape[0], -1, -1)
-        # One frame token opens, the others follow the words and say what to do with them, as a reminder does.
-        tokens = torch.cat([frame[:, :1], content, frame[:, 1:]], dim=1)
-        tokens = self.transform(tokens, state["keys"][row, chosen]) * acts[:, None, None]
-        return CellReadout(tokens, gate, scores, weights)
+        mask, spoken = state["token_mask"][row, chosen], state["token_spoken"][row, chosen]
+        words = torch.where(mask.unsqueeze(-1), words, self.blank)
+        tokens = self.transform(words, mask, spoken, self.frame, self.blank, state["keys"][row, chosen])
+        return CellReadout(tokens * acts[:, None, None], gate, weights)
 
     def _latest_on_the_matter(self, state: MemoryState, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         row, config = torch.arange(best.shape[0], device=best.device), self.config

@@ -11,6 +11,7 @@ from .cell_registry import CELL_NAMES
 
 NUM_SLOTS = 256
 TRANSFORM_HEADS = 4
+_SLOT_LENGTH = 32
 _FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers", "classifier_vector_size")
 
 
@@ -57,6 +58,8 @@ class PrefMemoryConfig(PeftConfig):
             (`slots`), the first before a slot's words and the others after them; the other `num_soft_tokens -
             num_frame_tokens` carry the words.
         frame_token_ids (`list[int]`, *optional*): Ids whose embeddings the frame tokens start from.
+        slot_length (`int`, *optional*): LM tokens of a turn that a slot keeps (`slots`), at least those that become
+            soft tokens. Filled in with 32, or with as many as become soft tokens.
         transform_rank (`int`, defaults to 192): Width of the transform of a slot's words (`slots`), see
             [`SlotTransform`]; a multiple of 4.
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
@@ -92,6 +95,7 @@ class PrefMemoryConfig(PeftConfig):
     num_slots: int = field(default=NUM_SLOTS)
     num_frame_tokens: int = field(default=2)
     frame_token_ids: list[int] | None = field(default=None)
+    slot_length: int | None = field(default=None)
     transform_rank: int = field(default=192)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
@@ -113,9 +117,9 @@ class PrefMemoryConfig(PeftConfig):
         if self.cell not in CELL_NAMES:
             raise ValueError(f"`cell` must be one of {list(CELL_NAMES)}, got '{self.cell}'.")
         for name in ("num_soft_tokens", "encoder_hidden_size", "memory_size", "num_slots", "transform_rank",
-                     "relation_size", "hidden_size", "num_key_heads", *_FROM_ZERO):  # fmt: skip
+                     "relation_size", "hidden_size", "num_key_heads", "slot_length", *_FROM_ZERO):  # fmt: skip
             value, least = getattr(self, name), int(name not in _FROM_ZERO)
-            if value is None and name in ("hidden_size", "memory_token_id"):
+            if value is None and name in ("hidden_size", "memory_token_id", "slot_length"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
@@ -134,6 +138,13 @@ class PrefMemoryConfig(PeftConfig):
                 f"`num_frame_tokens` must be below `num_soft_tokens` ({self.num_soft_tokens}), "
                 f"got {self.num_frame_tokens}: the rest carries a slot's words."
             )
+        if self.slot_length is None:
+            self.slot_length = max(_SLOT_LENGTH, self.num_content_tokens)
+        if self.cell == "slots" and self.slot_length < self.num_content_tokens:
+            raise ValueError(
+                f"`slot_length` must be at least the {self.num_content_tokens} soft tokens that carry a slot's words, "
+                f"got {self.slot_length}."
+            )
         if self.classifier_vector_size and (self.cell not in ("pref_lstm", "lstm") or self.num_key_layers):
             raise ValueError(
                 "`classifier_vector_size` must be 0 but for the cells 'pref_lstm' and 'lstm' without key layers, got "
@@ -151,6 +162,6 @@ class PrefMemoryConfig(PeftConfig):
         return self.classifier_vector_size or self.encoder_hidden_size
 
     @property
-    def slot_length(self) -> int:
-        """Words of a turn that a slot keeps, in LM tokens."""
+    def num_content_tokens(self) -> int:
+        """Soft tokens that carry a slot's words."""
         return self.num_soft_tokens - self.num_frame_tokens

@@ -13,7 +13,6 @@ from .cell_slots import APART, DIFFERENT, REVERSED, SAME, SURELY, UNRELATED, Slo
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
-from .slot_transform import SlotTransform
 
 Row = dict[str, torch.Tensor]
 
@@ -39,13 +38,12 @@ def reference_update(cell: nn.Module, turn: EncodedTurn, state: MemoryState) -> 
 
 def reference_read(cell: nn.Module, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
     """What [`MemoryCell.read`] does, one user after the other."""
-    soft, gates, scores, weights = [], [], [], []
+    soft, gates, weights = [], [], []
     for b in range(state.batch_size):
         row = {name: tensor[b] for name, tensor in state.tensors.items()}
         q = None if query is None else query[b]
         if isinstance(cell, SlotCell):
-            tokens, gate, score, weight = _read_slots(cell, row, q, embed)
-            scores.append(score)
+            tokens, gate, weight = _read_slots(cell, row, q, embed)
             weights.append(weight)
         elif isinstance(cell, VectorCell):
             tokens, gate = _read_vector(cell, row["memory" if isinstance(cell, PrefLSTMCell) else "hidden"], q)
@@ -55,8 +53,7 @@ def reference_read(cell: nn.Module, state: MemoryState, query: torch.Tensor | No
             tokens, gate = _read_one_vector(cell, row, q), torch.tensor(1.0)
         soft.append(tokens)
         gates.append(gate)
-    slots = (torch.stack(scores), torch.stack(weights)) if scores else (None, None)
-    return CellReadout(torch.stack(soft), torch.stack(gates), *slots)
+    return CellReadout(torch.stack(soft), torch.stack(gates), torch.stack(weights) if weights else None)
 
 
 def _write_pref_lstm(cell: PrefLSTMCell, turn: EncodedTurn, row: Row) -> Row:
@@ -116,22 +113,18 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
     words: dict[float, list[int]] = {}
     for i in real:
         words.setdefault(turn.token_salience[i].item(), []).append(i)
-    taken: list[int] = []
-    for value in sorted(words, reverse=True):
-        if len(taken) + len(words[value]) > config.slot_length:
-            taken += [] if taken else words[value][: config.slot_length]
-            break
-        taken += words[value]
-    ids, mask = [torch.tensor(0)] * config.slot_length, [torch.tensor(False)] * config.slot_length
-    for place, i in enumerate(sorted(taken)):
-        ids[place], mask[place] = turn.token_ids[i], torch.tensor(True)
+    length = int(config.slot_length or 0)
+    kept, said = _most_salient(words, length), _most_salient(words, config.num_content_tokens)
+    ids, mask, spoken = torch.zeros(length).int(), torch.zeros(length).bool(), torch.zeros(length).bool()
+    for place, i in enumerate(sorted(kept)):
+        ids[place], mask[place], spoken[place] = turn.token_ids[i], True, i in said
 
     salience, features = turn.token_salience[real], turn.token_features[real]
     mean = (salience.unsqueeze(-1) * features).sum(0) / salience.sum()
     relation = cell.relation_projection(torch.cat([turn.pooled, mean]))
 
     # What the turn does to each slot: take it away, or be kept out by it.
-    names = ("keys", "relations", "token_ids", "token_mask", "strengths", "times")
+    names = ("keys", "relations", "token_ids", "token_mask", "token_spoken", "strengths", "times")
     new = {name: list(torch.zeros_like(row[name])) for name in names}
     same = torch.tensor(0.0)
     for j in range(config.num_slots):
@@ -154,14 +147,24 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
         free = [j for j in range(config.num_slots) if new["strengths"][j] == 0]
         target = free[0] if free else min(range(config.num_slots), key=lambda j: new["times"][j].item())
         new["keys"][target], new["relations"][target] = key, relation
-        new["token_ids"][target], new["token_mask"][target] = torch.stack(ids).int(), torch.stack(mask)
+        new["token_ids"][target], new["token_mask"][target], new["token_spoken"][target] = ids, mask, spoken
         new["strengths"][target], new["times"][target] = _one(1 - same), writes
     return {**{name: torch.stack(values) for name, values in new.items()}, "writes": writes}
 
 
+def _most_salient(words: dict[float, list[int]], length: int) -> list[int]:
+    """Of words by their salience, the tokens of as many as there is room for, the most salient first."""
+    taken: list[int] = []
+    for value in sorted(words, reverse=True):
+        if len(taken) + len(words[value]) > length:
+            return taken or words[value][:length]
+        taken += words[value]
+    return taken
+
+
 def _read_slots(
     cell: SlotCell, row: Row, query: torch.Tensor | None, embed: Embed
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     filled = [j for j in range(cell.config.num_slots) if row["strengths"][j] > 0]
     temperature = cell.log_temperature[0].exp()
     scores = torch.full((cell.config.num_slots,), float("-inf"))
@@ -200,12 +203,8 @@ def _read_slots(
     if filled:
         acts = acts * row["strengths"][chosen]
 
-    tokens = list(cell.frame[:1])
-    for place in range(cell.config.slot_length):
-        token = row["token_ids"][chosen, place].long()
-        tokens.append(embed(token) if row["token_mask"][chosen, place] else cell.blank)
-    tokens += list(cell.frame[1:])
-    return acts * _transform(cell.transform, tokens, row["keys"][chosen]), gate, scores, weights
+    slot = {name: row[name][chosen] for name in row if name != "writes"}
+    return acts * _spoken(cell, slot, embed), gate, weights
 
 
 def _relation(cell: SlotCell, row: Row, i: int, j: int) -> torch.Tensor:
@@ -215,15 +214,45 @@ def _relation(cell: SlotCell, row: Row, i: int, j: int) -> torch.Tensor:
     return probabilities
 
 
-def _transform(transform: SlotTransform, tokens: list[torch.Tensor], key: torch.Tensor) -> torch.Tensor:
-    sizes = [token.pow(2).mean().sqrt() for token in tokens]
-    inner = [
-        transform.down(token / size) + place for token, size, place in zip(tokens, sizes, transform.places, strict=True)
-    ]
-    seen = transform.encoder(torch.stack([*inner, transform.key_down(key)])[None])[0]
-    return torch.stack(
-        [token + size * transform.up(h) for token, size, h in zip(tokens, sizes, seen[:-1], strict=True)]
-    )
+def _spoken(cell: SlotCell, slot: Row, embed: Embed) -> torch.Tensor:
+    """The soft tokens of one slot."""
+    transform, num_frame = cell.transform, len(cell.frame)
+    there = [place for place in range(len(slot["token_ids"])) if slot["token_mask"][place]]
+    words = {place: embed(slot["token_ids"][place].long()) for place in there}
+
+    # In the encoder: the frame, all of the slot's words, its key; and last, seen by none, the places of blanks.
+    said = [place for place in there if slot["token_spoken"][place]]
+    empty = [place for place in range(len(slot["token_ids"])) if place not in said]
+    said += empty[: transform.num_content_tokens - len(said)]
+    inner = [transform.down(token / _size(token)) + transform.places[f] for f, token in enumerate(cell.frame)]
+    for place in [*there, *(p for p in said if p not in there)]:
+        token = words.get(place, cell.blank)
+        inner.append(transform.down(token / _size(token)) + transform.places[num_frame + place])
+        inner[-1] = inner[-1] + transform.spoken * slot["token_spoken"][place]
+    inner.append(transform.key_down(slot["keys"]))
+    unseen = [False] * num_frame + [True] * (len(inner) - 1 - num_frame) + [False]
+    unseen[num_frame : num_frame + len(there)] = [False] * len(there)
+    seen = transform.encoder(torch.stack(inner)[None], src_key_padding_mask=torch.tensor([unseen]))[0]
+    at = dict(zip([*there, *(p for p in said if p not in there)], seen[num_frame:], strict=False))
+
+    tokens = [words[place] if slot["token_spoken"][place] else cell.blank for place in said]
+    tokens = [*cell.frame[:1], *tokens, *cell.frame[1:]]
+    places = [*seen[: min(1, num_frame)], *(at[place] for place in said), *seen[1:num_frame]]
+    out = []
+    for token, h in zip(tokens, places, strict=True):
+        others = torch.zeros_like(token)
+        if there:
+            scores = torch.stack(
+                [transform.word_query(h) @ transform.word_key(at[place]) / len(h) ** 0.5 for place in there]
+            )
+            for weight, place in zip(scores.softmax(0), there, strict=True):
+                others = others + weight * words[place] / _size(words[place])
+        out.append(token + _size(token) * (transform.up(h) + transform.word_gate(h) * others))
+    return torch.stack(out)
+
+
+def _size(token: torch.Tensor) -> torch.Tensor:
+    return token.pow(2).mean().sqrt()
 
 
 def _one(probability: torch.Tensor) -> torch.Tensor:

@@ -67,14 +67,12 @@ class MemoryReadout(ModelOutput):
         slot_weights (`torch.Tensor` of shape `(batch, num_slots)`, float32, *optional*):
             Relevance of each slot to the query, summing to 1 over the filled ones (cell `slots` only). The slot that
             was read has the highest: where it speaks for a better one on the same matter, the two change places.
-        slot_scores (`torch.Tensor` of shape `(batch, num_slots)`, float32, *optional*): Logits, before that change.
     """
 
     soft_tokens: torch.Tensor = None  # type: ignore[assignment]
     is_open: torch.Tensor = None  # type: ignore[assignment]
     gate_logits: torch.Tensor = None  # type: ignore[assignment]
     slot_weights: torch.Tensor | None = None
-    slot_scores: torch.Tensor | None = None
 
     @staticmethod
     def cat(readouts: Sequence[MemoryReadout]) -> MemoryReadout:

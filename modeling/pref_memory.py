@@ -56,6 +56,11 @@ class PrefMemory(nn.Module):
     ) -> MemoryState:
         """As [`MemoryCell.update`], after checking that turn and state fit this memory."""
         self._check_state(state)
+        if len(turn.pooled) != state.batch_size:
+            raise ValueError(
+                f"There must be one turn per user ({state.batch_size}), got {len(turn.pooled)}. Write the turns of one "
+                "user one after the other."
+            )
         if turn.pooled.shape != (state.batch_size, self.config.vector_size):
             raise ValueError(
                 f"`turn.pooled` must be ({state.batch_size}, {self.config.vector_size}), one row per state of "
@@ -107,7 +112,7 @@ class PrefMemory(nn.Module):
             )
         out = self.cell.read(state, query, embed)
         is_open = ((out.gate_logits > 0) & (state["writes"] > 0))[:, None].expand(out.soft_tokens.shape[:2])
-        return MemoryReadout(out.soft_tokens, is_open, out.gate_logits, out.slot_weights, out.slot_scores)
+        return MemoryReadout(out.soft_tokens, is_open, out.gate_logits, out.slot_weights)
 
     def fingerprint(self) -> str:
         """Short hash of config and weights: a state fits exactly the adapter that has the same one."""

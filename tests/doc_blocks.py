@@ -88,4 +88,5 @@ def _tiny_recipe(name: str) -> Recipe:
                         "encoder_hidden_size": ENCODER_WIDTH}  # fmt: skip
     parts["training"] |= {"max_steps": 2, "per_device_train_batch_size": 2}
     parts["data"] |= {"conversations": {"first": 4}}
+    parts["reconstruction"] = {}
     return Recipe(**parts)

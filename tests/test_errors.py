@@ -70,6 +70,7 @@ def test_an_unknown_cell():
         ("encoder_hidden_size", -1, 1),
         ("memory_size", "12", 1),
         ("transform_rank", None, 1),
+        ("slot_length", 0, 1),
         ("relation_size", 0, 1),
         ("hidden_size", 0, 1),
         ("num_frame_tokens", -1, 0),
@@ -82,6 +83,14 @@ def test_an_unknown_cell():
 def test_config_values_out_of_range(name, value, least):
     with refused(ValueError, f"`{name}` must be a whole number of at least {least}, got {value!r}."):
         tiny_config(**{name: value})
+
+
+def test_a_slot_too_short_for_its_soft_tokens():
+    message = "`slot_length` must be at least the 4 soft tokens that carry a slot's words, got 3."
+    with refused(ValueError, message):
+        tiny_config(slot_length=3)
+    assert tiny_config(slot_length=None).slot_length == 32
+    assert tiny_config(slot_length=None, num_soft_tokens=50).slot_length == 48
 
 
 def test_a_transform_that_its_heads_do_not_divide():
@@ -149,6 +158,12 @@ def test_no_turns_and_no_queries(model):
     ):
         with refused(ValueError, "`turns` must hold at least one turn, got none."):
             call()
+
+
+def test_several_turns_of_one_user_at_once(model):
+    message = "There must be one turn per user (1), got 2. Write the turns of one user one after the other."
+    with refused(ValueError, message):
+        model.write([Turn("tea"), Turn("no coffee")], model.initial_state())
 
 
 def test_an_encoder_of_another_width():
@@ -284,10 +299,10 @@ def test_damaged_adapter_files(folder):
 
 def test_config_and_weights_of_two_adapters(folder):
     path = folder / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "num_soft_tokens": 8}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "slot_length": 8}))
     message = (
         "The adapter file's 'base_model.model.model.embed_tokens.pref_memory_cell.default.cell.transform.places' "
-        "must have shape (8, 8), got (6, 8). Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
+        "must have shape (10, 8), got (8, 8). Do `adapter_config.json` and `adapter_model.safetensors` belong together?"
     )
     with refused(ValueError, message):
         load(folder)

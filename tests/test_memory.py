@@ -93,7 +93,6 @@ def test_scan_and_read_equal_the_reference_with_gradients(cell, num_turns):
     torch.testing.assert_close(readout.gate_logits, plain.gate_logits, **TOLERANCE)
     if cell == "slots":
         torch.testing.assert_close(readout.slot_weights, plain.slot_weights, **TOLERANCE)
-        torch.testing.assert_close(readout.slot_scores, plain.slot_scores, **TOLERANCE)
     expected = gradients(memory, initial, plain_state, plain)
     for name, gradient in gradients(memory, initial, state, readout).items():
         assert gradient.isfinite().all(), name
@@ -257,27 +256,44 @@ def test_the_gate_of_a_vector_cell_is_open_until_trained(cell):
 
 
 @pytest.mark.parametrize(
-    ("salience", "taken"),
+    ("salience", "kept", "spoken"),
     [
-        ([1.2, 3.0, 1.1, 2.0, 0.5, 1.0], [11, 12, 13, 14]),  # by salience, in the turn's order
-        ([1.2, 1.2, 3.0, 1.1, 1.1, 0.5], [11, 12, 13]),  # a word of two tokens that doesn't fit is left out
-        ([0.5, 2.0, 2.0, 2.0, 2.0, 2.0], [12, 13, 14, 15]),  # a word longer than the slot is cut
-        ([2.0, 1.0], [11, 12]),  # fewer than there is room for
+        # by salience, in the turn's order
+        ([0.1, 1.2, 3.0, 1.1, 2.0, 0.5, 1.0], [12, 13, 14, 15, 16, 17], [12, 13, 14, 15]),
+        # a word of two tokens that doesn't fit is left out
+        ([1.2, 1.2, 3.0, 1.1, 1.1, 0.5, 0.5], [11, 12, 13, 14, 15], [11, 12, 13]),
+        # a word longer than the place for it is cut
+        ([0.5, 2.0, 2.0, 2.0, 2.0, 2.0], [11, 12, 13, 14, 15, 16], [12, 13, 14, 15]),
+        ([0.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0], [12, 13, 14, 15, 16, 17], [12, 13, 14, 15]),
+        # fewer than there is room for
+        ([2.0, 1.0], [11, 12], [11, 12]),
     ],
 )
-def test_a_slot_holds_the_most_salient_words_in_their_order(salience, taken):
+def test_a_slot_holds_the_most_salient_words_in_their_order(salience, kept, spoken):
     memory = make_memory("slots")
     memory.cell.reset_parameters(WORDS)
     turn, n = at(random_turns(1, 1), 0), len(salience)
-    turn.token_ids = torch.tensor([[*range(11, 11 + n), 17]])
+    turn.token_ids = torch.tensor([[*range(11, 11 + n), 31]])
     turn.token_salience = torch.tensor([[*salience, 9.0]])
     turn.token_mask = torch.tensor([[True] * n + [False]])
     turn.token_features = torch.randn(1, n + 1, ENCODER_WIDTH)
     state = memory.update(turn, memory.initial_state(), embed)
-    assert state["token_ids"][0, 0].tolist() == taken + [0] * (4 - len(taken))
-    assert state["token_mask"][0, 0].tolist() == [True] * len(taken) + [False] * (4 - len(taken))
-    expected = reference_update(memory.cell, turn, memory.initial_state())
-    torch.testing.assert_close(state["token_ids"], expected["token_ids"])
+    free = 6 - len(kept)
+    assert state["token_ids"][0, 0].tolist() == kept + [0] * free
+    assert state["token_mask"][0, 0].tolist() == [True] * len(kept) + [False] * free
+    assert state["token_spoken"][0, 0].tolist() == [i in spoken for i in kept] + [False] * free
+    assert_same_state(state, reference_update(memory.cell, turn, memory.initial_state()))
+
+
+def test_words_without_a_soft_token_of_their_own_are_heard():
+    memory = make_memory("slots")
+    turn = at(random_turns(1, 1, turn_length=6), 0)
+    turn.token_mask, turn.token_salience = torch.ones(1, 6).bool(), torch.tensor([[1.0, 2.0, 0.2, 3.0, 4.0, 0.1]])
+    other = EncodedTurn(*turn.to_tuple())
+    other.token_ids = turn.token_ids.clone()
+    other.token_ids[0, 2] += 1  # not among the four that are spoken
+    first, second = (memory.read(memory.update(t, memory.initial_state(), embed), embed) for t in (turn, other))
+    assert not torch.allclose(first.soft_tokens, second.soft_tokens)
 
 
 @pytest.mark.parametrize("cell", CELLS)

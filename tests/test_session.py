@@ -41,10 +41,10 @@ def test_preferences_are_written_and_all_else_is_not():
     found = [session.observe(text) for text in TALK]
     assert [d.is_preference for d in found] == [True, False, True, False]
     assert session.state["writes"].item() == 2
-    words = session.model.tokenizer.convert_ids_to_tokens(session.state["token_ids"][0, 0].tolist())
-    turn = ["i", "love", "green", "tea", "."]
-    assert len(words) == 4
-    assert words == [word for word in turn if word in words]
+    kept = session.state["token_ids"][0, 0][session.state["token_mask"][0, 0]]
+    words = session.model.tokenizer.convert_ids_to_tokens(kept.tolist())
+    assert words == ["i", "love", "green", "tea", "."]
+    assert session.state["token_spoken"][0, 0].tolist() == [True] * 4 + [False] * 2
 
 
 def test_the_agents_line_reaches_the_detector():

@@ -22,7 +22,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert main([*options, "--output-dir", str(whole)]) == 0
     # As if it had been killed: the first stage was whole, the others had taken two steps.
-    for stage, step in (("keys", 4), ("retrieval", 2), (".", 2)):
+    for stage, step in (("keys", 4), ("retrieval", 2), ("reconstruction", 2), (".", 2)):
         shutil.copytree(whole / stage / f"checkpoint-{step}", cut / stage / f"checkpoint-{step}")
     assert main([*options, "--output-dir", str(cut)]) == 0
     expected = weights(whole)
@@ -36,7 +36,9 @@ def test_the_report_says_what_was_done(tmp_path):
     assert main([*training_files(tmp_path), "--output-dir", str(tmp_path / "run"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())
     assert (
-        found["steps"] == 4 and found["conversations"] == 27 and found["bank"] == bank_fingerprint(bank_files(tmp_path))
+        found["steps"] == 4
+        and found["conversations"] == {"reconstruction": 24, "answers": 27}
+        and found["bank"] == bank_fingerprint(bank_files(tmp_path))
     )
     assert {"loss", "loss_distill", "loss_nll"} <= found["log"][0].keys()
     assert (tmp_path / "run" / "training.json").read_text() == report.read_text()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.bank import load_bank
-from pref_lstm.training.conversations import bank_conversations
+from pref_lstm.training.conversations import bank_conversations, bank_restatements
 from pref_lstm.training.recipe import load_recipe
 from pref_lstm.training.synthesize import main
 from pref_lstm.training.synthesize_conversations import select_conversations
@@ -35,6 +35,18 @@ def test_conversations_have_written_answers_or_the_lms_own():
         assert row["forms"] and row["statement"] and bool(row["answer"]) != is_own
         assert row["matters"] == (row["source"] != "mismatched")
         assert row["num_bare_tokens"] == {"own": 6, "mismatched": 1_000}.get(row["source"], 1)
+
+
+def test_what_was_stated_is_asked_for_in_every_way():
+    bank = load_bank()
+    rows = bank_restatements(bank)
+    assert {row["statement"] for row in rows} == {
+        text for p in bank.preferences for text in (p.forms[0].user, p.opposite)
+    }
+    assert len(rows) == 2 * (980 + 917) and len({row["question"] for row in rows}) == 6
+    for row in rows:
+        assert row["answer"] == row["statement"] == row["forms"][0]["user"] and len(row["forms"]) == 1
+        assert row["matters"] and row["num_bare_tokens"] == 0 and row["source"] == "restated"
 
 
 def test_own_answers_are_to_questions_without_a_written_one():

@@ -31,7 +31,7 @@ for options in json.loads(sys.argv[1]):
 
 def write_recipe(folder, name, **changes):
     recipe = {**json.loads((folder / "recipe.json").read_text()), **changes}
-    for stage in ("keys", "retrieval"):
+    for stage in ("keys", "retrieval", "reconstruction"):
         if recipe["memory"]["cell"] == "prompt":
             del recipe[stage]
     (folder / name).write_text(json.dumps(recipe))

@@ -98,7 +98,7 @@ def make_lm(family: str = "llama", seed: int = 0, **overrides: object) -> PreTra
 
 def tiny_config(cell: str = "slots", **overrides: object) -> PrefMemoryConfig:
     sizes = {"num_soft_tokens": 6, "num_frame_tokens": 2, "encoder_hidden_size": ENCODER_WIDTH, "memory_size": 12,
-             "num_slots": 5, "transform_rank": 8, "relation_size": 6, "relation_threshold": -1.0,
+             "num_slots": 5, "slot_length": 6, "transform_rank": 8, "relation_size": 6, "relation_threshold": -1.0,
              "matter_threshold": 0.4, "matter_margin": 0.5, "matter_share": 0.3}  # fmt: skip
     return PrefMemoryConfig(cell=cell, encoder_name_or_path="tiny-encoder", **{**sizes, **overrides})
 

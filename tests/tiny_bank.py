@@ -55,6 +55,7 @@ def training_files(folder, **training):
                    "relation_size": 6, "num_key_layers": 1, "num_key_heads": 2},
         "keys": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 4},
         "retrieval": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5},
+        "reconstruction": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3},
         "training": {"max_steps": 4, "save_steps": 2, "save_total_limit": 5, "per_device_train_batch_size": 3,
                      "logging_steps": 2, **training},
         "teacher": {"strength": 1.0, "late_strength": 0.5, "max_answer_tokens": 12},

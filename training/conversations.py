@@ -12,6 +12,14 @@ from .bank import Bank
 # a teacher that reads a preference apologises twice as often as the bare LM does.
 _NUM_BARE_BY_HAND, _NUM_BARE_OWN = 1, 6
 _NUM_BARE_ALL = 1_000
+_WHAT_WAS_SAID = (
+    "What did I tell you about this?",
+    "Please repeat what I said about myself.",
+    "Remind me: what do I prefer?",
+    "What do you remember about me?",
+    "In my own words, what did I say?",
+    "Which of my preferences do you have in mind?",
+)
 
 
 def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
@@ -37,6 +45,20 @@ def bank_conversations(bank: Bank) -> list[dict[str, Any]]:
             row = _row(p.topic, p.forms, question, "", "own", _NUM_BARE_OWN)
             rows += [row, {**row, "matters": False, "num_bare_tokens": _NUM_BARE_ALL, "source": "mismatched"}]
     return rows
+
+
+def bank_restatements(bank: Bank) -> list[dict[str, Any]]:
+    """
+    One conversation for each preference, and one for its opposite: asked what was said, the answer is that.
+
+    Returns:
+        `list[dict]`: As of [`bank_conversations`], of the source `restated`.
+    """
+    turns = [(p.topic, turn) for p in bank.preferences for turn in (p.forms[0], Turn(p.opposite))]
+    return [
+        _row(topic, (turn,), _WHAT_WAS_SAID[i % len(_WHAT_WAS_SAID)], turn.user, "restated", 0)
+        for i, (topic, turn) in enumerate(turns)
+    ]
 
 
 def _row(

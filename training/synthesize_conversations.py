@@ -43,16 +43,15 @@ def select_conversations(recipe: Recipe, bank: Bank, seed: int) -> list[dict[str
 
 
 def prepare_conversations(
+    rows: list[dict[str, Any]],
     recipe: Recipe,
-    bank: Bank,
     lm: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    seed: int,
     bf16: bool = False,
 ) -> Dataset:
     """
-    The recipe's conversations with the teacher's outputs, from `folder` where they are there already.
+    Conversations with what the recipe's teacher says, from `folder` where it is there already.
 
     They are written in parts of 128 rows, each whole or not at all: a killed run goes on where it was, and a bank that
     has grown keeps the parts that stayed the same.
@@ -60,7 +59,6 @@ def prepare_conversations(
     Returns:
         [`~datasets.Dataset`] with the columns of [`add_teacher`].
     """
-    rows = select_conversations(recipe, bank, seed)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(rows), _SHARD):

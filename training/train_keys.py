@@ -76,7 +76,8 @@ class KeyLoss(torch.nn.Module):
     """
     A key encoder with its in-batch contrastive loss (InfoNCE) as `forward`: questions find their turn, turns their
     question among unrelated messages too, and a restated or reversed preference its first statement. Turns of one topic
-    are no negatives for a question.
+    are no negatives for a question. All other messages are: what a detector lets in by mistake is mostly a request, and
+    requests are more like a question than what their user has said of themself.
     """
 
     def __init__(self, key_encoder: KeyEncoder) -> None:
@@ -101,7 +102,10 @@ class KeyLoss(torch.nn.Module):
             scores = _SCALE * turns @ queries.T
             same = F.pad(same_topic.to(turns.device), (0, scores.shape[1] - n))
             scores = scores.masked_fill(same, _SAME_TOPIC)
-            found, asking = F.cross_entropy(scores[:, :n].T, own), F.cross_entropy(scores, own)
+            itself = torch.eye(*scores.shape, dtype=torch.bool, device=turns.device)
+            mistaken = (_SCALE * queries[:n] @ queries.T).masked_fill(same | itself, _SAME_TOPIC)
+            found = F.cross_entropy(torch.cat([scores[:, :n].T, mistaken], dim=1), own)
+            asking = F.cross_entropy(scores, own)
             return {"loss": asking + found + _RESTATED * F.cross_entropy(_SCALE * turns @ again.T, own)}
 
 

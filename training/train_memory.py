@@ -35,11 +35,12 @@ from .arguments import (
 )
 from .bank import Bank, bank_fingerprint, load_bank
 from .categories import label_threads
+from .conversations import bank_restatements
 from .data_sources import BANK, OASST1
 from .oasst import load_oasst_prompts, load_oasst_threads
 from .recipe import Recipe, load_recipe, recipe_names
 from .retrieval_sampler import RetrievalSampler
-from .synthesize_conversations import prepare_conversations
+from .synthesize_conversations import prepare_conversations, select_conversations
 from .train_answers import train_answers
 from .train_categories import train_categories
 from .train_keys import train_keys
@@ -106,14 +107,18 @@ def run(options: argparse.Namespace) -> int:
 def _by_conversations(
     model: PrefLSTMForCausalLM, recipe: Recipe, bank: Bank, callback: CardCallback, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Up to three stages: what finds a stored turn, what judges it, and what the LM reads of it."""
+    """Up to four stages: what finds a stored turn, what judges it, and twice what the LM reads of it."""
     arguments = _stage(MemoryTrainingArguments, "", recipe.training, options)
     started = time.perf_counter()
     with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
         folder = options.data_dir or options.output_dir / "data"
-        conversations = prepare_conversations(
-            recipe, bank, model.language_model, model.tokenizer, folder, options.seed, options.bf16
-        )
+        sources = {"answers": select_conversations(recipe, bank, options.seed)}
+        if recipe.reconstruction:
+            sources["reconstruction"] = bank_restatements(bank)
+        conversations = {
+            stage: prepare_conversations(rows, recipe, model.language_model, model.tokenizer, folder, options.bf16)
+            for stage, rows in sources.items()
+        }
     prepared = time.perf_counter()
     unrelated = [
         row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
@@ -128,10 +133,14 @@ def _by_conversations(
         stage = _stage(RetrievalTrainingArguments, "retrieval", recipe.retrieval, options)
         sampler = RetrievalSampler(model.encoder, bank, unrelated)
         seconds["retrieval"] = train_retrieval(memory.cell, sampler, stage)["train_runtime"]
-    last = train_answers(model, conversations, bank, recipe, arguments, callback)
+    if recipe.reconstruction:
+        stage = _stage(MemoryTrainingArguments, "reconstruction", recipe.reconstruction, options)
+        first = train_answers(model, conversations["reconstruction"], bank, recipe, stage, callback)
+        seconds["reconstruction"] = first["seconds"]
+    last = train_answers(model, conversations["answers"], bank, recipe, arguments, callback)
     seconds["answers"] = last.pop("seconds")
     return {
-        "conversations": len(conversations),
+        "conversations": {stage: len(rows) for stage, rows in conversations.items()},
         "prepare_seconds": round(prepared - started, 1),
         "stage_seconds": {name: round(value, 1) for name, value in seconds.items()},
         **last,
