@@ -47,8 +47,10 @@ class MemoryCell(nn.Module, ABC):
         """An empty memory for each of `batch_size` users, float32."""
 
     @abstractmethod
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
-        """Every row takes its turn in."""
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
+        """Every row takes its turn in. Cells without slots make nothing of `relations`."""
 
     @abstractmethod
     def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:
@@ -74,7 +76,12 @@ class MemoryCell(nn.Module, ABC):
         return {**finite, "`writes` must lie from 0 to 2**53": is_within(state["writes"], 0, MAX_WRITES)}
 
     def update(
-        self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None
+        self,
+        turn: EncodedTurn,
+        state: MemoryState,
+        embed: Embed,
+        mask: torch.Tensor | None = None,
+        relations: torch.Tensor | None = None,
     ) -> MemoryState:
         """
         Write one turn per row. A row whose `mask` is 0 keeps its state bit for bit.
@@ -84,11 +91,13 @@ class MemoryCell(nn.Module, ABC):
             state ([`MemoryState`]): Of the same batch and of this cell.
             embed: The LM's input embedding, ids to vectors.
             mask (`torch.Tensor` of shape `(batch,)`, *optional*): 1 where the row has a turn.
+            relations (`torch.Tensor` of shape `(batch, num_slots, 3)`, *optional*): What the turn does to each slot,
+                as [`relate`] found by reading both. By default the cell compares their vectors.
 
         Returns:
             [`MemoryState`], same shapes and dtypes.
         """
-        new = self.step(turn, state, embed)
+        new = self.step(turn, state, embed, relations)
         if mask is None:
             return new
         return MemoryState(

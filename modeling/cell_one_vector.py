@@ -63,7 +63,9 @@ class OneVectorCell(MemoryCell):
             ),
         }
 
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
         order, writes = state["order"], state["writes"] + 1
         target = F.one_hot(order.argmin(dim=1), order.shape[1]).bool()  # (batch, num_slots)
         return MemoryState(

@@ -36,7 +36,9 @@ class PromptCell(MemoryCell):
     def initial_state(self, batch_size: int, device: torch.device | str = "cpu") -> MemoryState:
         return MemoryState(self.name, {"writes": torch.zeros(batch_size, dtype=torch.long, device=device)})
 
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
         return MemoryState(self.name, {"writes": state["writes"] + 1})
 
     def read(self, state: MemoryState, query: torch.Tensor | None, embed: Embed) -> CellReadout:

@@ -26,7 +26,8 @@ class SlotCell(MemoryCell):
     A bounded bank of slots with per-slot input and forget gates, written by copying and read under a query.
 
     **Write.** A new turn `u` is compared with what each filled slot `j` holds, giving `p_j` over *same*, *reversed* and
-    *different*. Slot `j` is forgotten where the turn reverses it, the turn is let in unless a slot says the same:
+    *different*: by [`relate`], which reads both, or else by their vectors. Slot `j` is forgotten where the turn
+    reverses it, the turn is let in unless a slot says the same:
 
         f_j = 1 - [p_j(reversed) > 1/2],    i = 1 - max_j [p_j(same) > 1/2]
         strength_j <- f_j * strength_j,     strength_new <- i
@@ -133,18 +134,15 @@ class SlotCell(MemoryCell):
         logits: torch.Tensor = self.relation_head(pair)
         return logits
 
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
         key = F.normalize(turn.pooled, dim=-1)
         relation = self.relation_vector(turn)
         ids, mask, spoken = select_words(turn, int(self.config.slot_length or 0), self.config.num_content_tokens)
 
         filled = state["strengths"] > 0
-        cosine = (state["keys"] * key[:, None]).sum(-1)
-        others = state["relations"]
-        p = self.relation_logits(others, relation[:, None].expand_as(others), cosine).softmax(-1)
-        # Against many slots, rare mistakes about unrelated turns would add up to a memory that forgets.
-        near = filled & (cosine >= self.config.relation_threshold)
-        p = p * near.unsqueeze(-1)
+        p = self._compare(state, key, relation) if relations is None else relations
         same, reversed_ = p[..., SAME], p[..., REVERSED]
         # Of a nan neither is true: it takes nothing away.
         keep = filled & ~(reversed_ > 0.5)  # the forget gate, f_j
@@ -177,6 +175,14 @@ class SlotCell(MemoryCell):
                 "writes": state["writes"] + is_new.long(),
             },
         )
+
+    def _compare(self, state: MemoryState, key: torch.Tensor, relation: torch.Tensor) -> torch.Tensor:
+        """What a turn does to each slot by their vectors, `(batch, num_slots, 3)`: 0 for those far from it."""
+        cosine, others = (state["keys"] * key[:, None]).sum(-1), state["relations"]
+        p = self.relation_logits(others, relation[:, None].expand_as(others), cosine).softmax(-1)
+        # Against many slots, rare mistakes about unrelated turns would add up to a memory that forgets.
+        near = (state["strengths"] > 0) & (cosine >= self.config.relation_threshold)
+        return p * near.unsqueeze(-1)
 
     def relevance(
         self, query: torch.Tensor, keys: torch.Tensor, filled: torch.Tensor

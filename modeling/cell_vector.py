@@ -84,7 +84,9 @@ class PrefLSTMCell(VectorCell):
             },
         )
 
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
         old = state["memory"]
         new = self.turn_projection(turn.pooled)
         forget = torch.sigmoid(self.forget_gate(torch.cat([old, new], dim=-1)))
@@ -120,7 +122,9 @@ class LSTMCell(VectorCell):
         writes = torch.zeros(batch_size, dtype=torch.long, device=device)
         return MemoryState(self.name, {"hidden": zeros, "cell": zeros.clone(), "writes": writes})
 
-    def step(self, turn: EncodedTurn, state: MemoryState, embed: Embed) -> MemoryState:
+    def step(
+        self, turn: EncodedTurn, state: MemoryState, embed: Embed, relations: torch.Tensor | None = None
+    ) -> MemoryState:
         hidden, cell = self.lstm(self.turn_projection(turn.pooled), (state["hidden"], state["cell"]))
         return MemoryState(self.name, {"hidden": hidden, "cell": cell, "writes": state["writes"] + 1})
 

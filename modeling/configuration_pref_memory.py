@@ -12,7 +12,7 @@ from .cell_registry import CELL_NAMES
 NUM_SLOTS = 256
 TRANSFORM_HEADS = 4
 _SLOT_LENGTH = 32
-_FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers", "classifier_vector_size")
+_FROM_ZERO = ("num_frame_tokens", "memory_token_id", "num_key_layers", "num_relation_layers", "classifier_vector_size")
 
 
 class _ExternalPeftType(str):
@@ -65,6 +65,10 @@ class PrefMemoryConfig(PeftConfig):
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
             reverse the other (`slots`).
+        num_relation_layers (`int`, defaults to 0): How many of the encoder's last layers read a new turn and a like
+            stored one as a pair, with changes of low rank (`slots`), see [`RelationEncoder`]; 0 compares vectors alone.
+        relation_rank (`int`, defaults to 16): Rank of these changes.
+        pair_threshold (`float`, defaults to 0.5): Least cosine of two turns' vectors for them to be read as a pair.
         matter_threshold (`float`, defaults to 0.2): Two stored turns are on the same matter where the probability of
             their being *different* is below this: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.1): How far such a turn's cosine with the query may be below the
@@ -99,6 +103,9 @@ class PrefMemoryConfig(PeftConfig):
     transform_rank: int = field(default=192)
     relation_size: int = field(default=128)
     relation_threshold: float = field(default=0.7)
+    num_relation_layers: int = field(default=0)
+    relation_rank: int = field(default=16)
+    pair_threshold: float = field(default=0.5)
     matter_threshold: float = field(default=0.2)
     matter_margin: float = field(default=0.1)
     matter_share: float = field(default=0.6)
@@ -117,7 +124,8 @@ class PrefMemoryConfig(PeftConfig):
         if self.cell not in CELL_NAMES:
             raise ValueError(f"`cell` must be one of {list(CELL_NAMES)}, got '{self.cell}'.")
         for name in ("num_soft_tokens", "encoder_hidden_size", "memory_size", "num_slots", "transform_rank",
-                     "relation_size", "hidden_size", "num_key_heads", "slot_length", *_FROM_ZERO):  # fmt: skip
+                     "relation_size", "relation_rank", "hidden_size", "num_key_heads", "slot_length",
+                     *_FROM_ZERO):  # fmt: skip
             value, least = getattr(self, name), int(name not in _FROM_ZERO)
             if value is None and name in ("hidden_size", "memory_token_id", "slot_length"):
                 continue
@@ -127,7 +135,7 @@ class PrefMemoryConfig(PeftConfig):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be a {what}, from 0 to 1, got {value!r}.")
-        for name in ("relation_threshold", "matter_margin"):
+        for name in ("relation_threshold", "pair_threshold", "matter_margin"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not -1 <= value <= 1:
                 raise ValueError(f"`{name}` must be a cosine, from -1 to 1, got {value!r}.")
@@ -144,6 +152,11 @@ class PrefMemoryConfig(PeftConfig):
             raise ValueError(
                 f"`slot_length` must be at least the {self.num_content_tokens} soft tokens that carry a slot's words, "
                 f"got {self.slot_length}."
+            )
+        if self.num_relation_layers and self.cell != "slots":
+            raise ValueError(
+                f"`num_relation_layers` must be 0 but for the cell 'slots', got {self.num_relation_layers} for "
+                f"'{self.cell}', which keeps no turn to read."
             )
         if self.classifier_vector_size and (self.cell not in ("pref_lstm", "lstm") or self.num_key_layers):
             raise ValueError(

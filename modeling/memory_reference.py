@@ -17,14 +17,16 @@ from .outputs import EncodedTurn
 Row = dict[str, torch.Tensor]
 
 
-def reference_update(cell: nn.Module, turn: EncodedTurn, state: MemoryState) -> MemoryState:
+def reference_update(
+    cell: nn.Module, turn: EncodedTurn, state: MemoryState, relations: torch.Tensor | None = None
+) -> MemoryState:
     """What [`MemoryCell.step`] does, one user after the other."""
     rows = []
     for b in range(state.batch_size):
         row = {name: tensor[b] for name, tensor in state.tensors.items()}
         one = EncodedTurn(*[value[b] for value in turn.to_tuple()])
         if isinstance(cell, SlotCell):
-            rows.append(_write_slots(cell, one, row))
+            rows.append(_write_slots(cell, one, row, None if relations is None else relations[b]))
         elif isinstance(cell, PrefLSTMCell):
             rows.append(_write_pref_lstm(cell, one, row))
         elif isinstance(cell, LSTMCell):
@@ -104,7 +106,7 @@ def _read_one_vector(cell: OneVectorCell, row: Row, query: torch.Tensor | None) 
     return torch.stack(tokens.chunk(cell.config.num_soft_tokens))
 
 
-def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
+def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row, relations: torch.Tensor | None) -> Row:
     config = cell.config
     key = turn.pooled / turn.pooled.norm()
 
@@ -135,6 +137,8 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row) -> Row:
         p = cell.relation_head(pair).softmax(0)
         if row["keys"][j] @ key < config.relation_threshold:
             p = torch.zeros_like(p)
+        if relations is not None:
+            p = relations[j]
         same = torch.maximum(same, p[SAME])
         if p[REVERSED] <= 0.5:
             for name in names:

@@ -23,6 +23,7 @@ from .outputs import EncodedTurn, MemoryReadout
 from .peft_method import PrefMemoryModel
 from .placeholder import pick_memory_token_id
 from .pref_memory import PrefMemory
+from .relate import relate
 from .resolve import load_language_model
 from .turn import Detector, Turn
 from .turn_encoder import TurnEncoder
@@ -191,9 +192,14 @@ class PrefLSTMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         return self.write_encoded(self.encoder.encode(turns), state)
 
     @torch.no_grad()
-    def write_encoded(self, turns: EncodedTurn, state: MemoryState) -> MemoryState:
-        """[`~PrefLSTMForCausalLM.write`], of turns that are encoded already."""
-        return self.memory.update(turns.to(self.device), state.to(self.device), self.tuner.embed)
+    def write_encoded(self, turns: EncodedTurn, state: MemoryState, mask: torch.Tensor | None = None) -> MemoryState:
+        """
+        [`~PrefLSTMForCausalLM.write`], of turns that are encoded already. A row whose `mask (batch,)` is 0 stays as it
+        is.
+        """
+        memory, turns, state = self.memory, turns.to(self.device), state.to(self.device)
+        relations = None if memory.relation_encoder is None else relate(self.encoder, memory, turns, state)
+        return memory.update(turns, state, self.tuner.embed, mask, relations)
 
     @torch.no_grad()
     def read(self, state: MemoryState, texts: Sequence[str] | None = None) -> MemoryReadout:

@@ -16,6 +16,7 @@ from .configuration_pref_memory import PrefMemoryConfig
 from .key_encoder import KeyEncoder
 from .memory_state import MemoryState
 from .outputs import EncodedTurn, MemoryReadout
+from .relation_encoder import RelationEncoder
 
 CELLS: dict[str, type[MemoryCell]] = {
     cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell, PromptCell, OneVectorCell)
@@ -46,13 +47,23 @@ class PrefMemory(nn.Module):
             if config.num_key_layers
             else None
         )
+        self.relation_encoder = (
+            RelationEncoder(config.encoder_hidden_size, config.num_relation_layers, config.relation_rank)
+            if config.num_relation_layers
+            else None
+        )
 
     def initial_state(self, batch_size: int = 1) -> MemoryState:
         """An empty memory for each of `batch_size` users."""
         return self.cell.initial_state(batch_size, next(self.parameters()).device)
 
     def update(
-        self, turn: EncodedTurn, state: MemoryState, embed: Embed, mask: torch.Tensor | None = None
+        self,
+        turn: EncodedTurn,
+        state: MemoryState,
+        embed: Embed,
+        mask: torch.Tensor | None = None,
+        relations: torch.Tensor | None = None,
     ) -> MemoryState:
         """As [`MemoryCell.update`], after checking that turn and state fit this memory."""
         self._check_state(state)
@@ -67,7 +78,7 @@ class PrefMemory(nn.Module):
                 f"the encoder's width, got {tuple(turn.pooled.shape)}. "
                 f"Is '{self.config.encoder_name_or_path}' the encoder?"
             )
-        return self.cell.update(turn, state, embed, mask)
+        return self.cell.update(turn, state, embed, mask, relations)
 
     def scan(
         self, turns: EncodedTurn, embed: Embed, mask: torch.Tensor, state: MemoryState | None = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-import torch
-
 from pref_lstm.modeling.memory_state import MemoryState
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import EncodedTurn, MemoryReadout
@@ -88,10 +86,10 @@ class MemoryWriter:
         config = self._model.memory_config
         return self._checked(turn_from_bytes(stored.tensors or b"", config.vector_size, config.encoder_hidden_size))
 
-    @torch.no_grad()
     def write(self, encoded: EncodedTurn, state: MemoryState) -> tuple[MemoryState, int | None]:
         """The state after the turn, and the number of its write; None where the memory held the same already."""
-        new = self._model.memory.update(encoded, state, self._model.tuner.embed)
+        with self._compute:
+            new = self._model.write_encoded(encoded, state)
         number = int(new["writes"][0])
         return new, number if number > int(state["writes"][0]) else None
 

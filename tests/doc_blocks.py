@@ -84,8 +84,8 @@ def tiny_world(folder: Path, monkeypatch) -> None:
 
 def _tiny_recipe(name: str) -> Recipe:
     parts = asdict(load_recipe(name))
-    parts["memory"] |= {"cell": "pref_lstm", "num_key_layers": 0, "num_soft_tokens": 6, "memory_size": 12,
-                        "encoder_hidden_size": ENCODER_WIDTH}  # fmt: skip
+    parts["memory"] |= {"cell": "pref_lstm", "num_key_layers": 0, "num_relation_layers": 0, "num_soft_tokens": 6,
+                        "memory_size": 12, "encoder_hidden_size": ENCODER_WIDTH}  # fmt: skip
     parts["training"] |= {"max_steps": 2, "per_device_train_batch_size": 2}
     parts["data"] |= {"conversations": {"first": 4}}
     parts["reconstruction"] = {}

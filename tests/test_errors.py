@@ -72,6 +72,8 @@ def test_an_unknown_cell():
         ("transform_rank", None, 1),
         ("slot_length", 0, 1),
         ("relation_size", 0, 1),
+        ("relation_rank", 0, 1),
+        ("num_relation_layers", -1, 0),
         ("hidden_size", 0, 1),
         ("num_frame_tokens", -1, 0),
         ("classifier_vector_size", -1, 0),
@@ -348,9 +350,19 @@ def test_only_one_of_lm_and_tokenizer(folder):
         PrefLSTMForCausalLM.from_pretrained(folder, lm=make_lm())
 
 
-def test_relation_threshold_is_a_cosine():
-    with refused(ValueError, "`relation_threshold` must be a cosine, from -1 to 1, got 2."):
-        tiny_config(relation_threshold=2)
+@pytest.mark.parametrize("name", ["relation_threshold", "pair_threshold"])
+def test_thresholds_of_likeness_are_cosines(name):
+    with refused(ValueError, f"`{name}` must be a cosine, from -1 to 1, got 2."):
+        tiny_config(**{name: 2})
+
+
+@pytest.mark.parametrize("cell", ["pref_lstm", "lstm", "prompt", "one_vector"])
+def test_only_slots_keep_turns_to_read(cell):
+    message = (
+        f"`num_relation_layers` must be 0 but for the cell 'slots', got 2 for '{cell}', which keeps no turn to read."
+    )
+    with refused(ValueError, message):
+        tiny_config(cell, num_relation_layers=2)
 
 
 def test_matter_threshold_and_share_are_shares():

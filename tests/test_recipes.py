@@ -33,6 +33,8 @@ def shrunk(name, folder, **last_stage):
         classifier = PreferenceClassifier.from_encoder(str(folder / "encoder"), encoder, num_pools=2, head_size=4)
         classifier.save_pretrained(folder / "classifier")
         recipe["memory"] |= {"classifier_name_or_path": str(folder / "classifier"), "classifier_vector_size": 48}
+    if recipe["memory"].get("num_relation_layers"):
+        recipe["memory"] |= {"num_relation_layers": 2, "relation_rank": 3}
     if "data" in recipe:
         recipe["data"]["conversations"] = dict.fromkeys(recipe["data"]["conversations"], 6)
     recipe["training" if "training" in recipe else "categories"] |= last_stage

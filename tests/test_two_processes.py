@@ -31,7 +31,7 @@ for options in json.loads(sys.argv[1]):
 
 def write_recipe(folder, name, **changes):
     recipe = {**json.loads((folder / "recipe.json").read_text()), **changes}
-    for stage in ("keys", "retrieval", "reconstruction"):
+    for stage in ("keys", "retrieval", "relations", "reconstruction"):
         if recipe["memory"]["cell"] == "prompt":
             del recipe[stage]
     (folder / name).write_text(json.dumps(recipe))
@@ -42,7 +42,7 @@ def test_two_processes_end_with_one_adapter(tmp_path):
     options = training_files(tmp_path)[2:]
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     prompt = {
-        "memory": {**recipe["memory"], "cell": "prompt", "num_key_layers": 0},
+        "memory": {**recipe["memory"], "cell": "prompt", "num_key_layers": 0, "num_relation_layers": 0},
         # Answers of one length: the mean over a process's tokens then is the mean over all.
         "data": {"conversations": {"first": 6}, "epochs": 2, "num_turns": [1]},
     }

@@ -6,7 +6,8 @@ from pref_lstm.hub_cards import DataSource
 
 BANK = DataSource(
     "the package's bank",
-    "hand-written preferences, questions and answers; further answers to the questions are the base model's own",
+    "hand-written preferences, questions and answers, and turns that repeat or reverse one; further answers are the "
+    "base model's own",
     "apache-2.0",
 )
 SYNTHETIC = DataSource("the package's turn grammar", "synthetic turns with and without a preference", "apache-2.0")

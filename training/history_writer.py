@@ -60,17 +60,14 @@ class HistoryWriter:
     def states(self, histories: Sequence[Sequence[Turn]]) -> MemoryState:
         """The memory of each user after all turns of its history."""
         self._encode(turn for turns in histories for turn in turns)
-        memory, embed = self.model.memory, self.model.tuner.embed
-        device = self.model.device
-        state = memory.initial_state(len(histories))
+        state = self.model.initial_state(len(histories))
         for step in range(max((len(turns) for turns in histories), default=0)):
             mask = torch.tensor([step < len(turns) for turns in histories])
             # A row whose history has ended keeps its state: what stands in its place is never written.
             turns_now = [turns[min(step, len(turns) - 1)] if turns else _any(histories) for turns in histories]
             rows = [self._encoded[turn] for turn in turns_now]
             turn = EncodedTurn(*[pad_sequence(list(v), batch_first=True) for v in zip(*rows, strict=True)])
-            turn = EncodedTurn(*[value.to(device) for value in turn.to_tuple()])
-            state = memory.update(turn, state, embed, mask.to(device))
+            state = self.model.write_encoded(turn, state, mask.to(self.model.device))
         return state
 
     @torch.inference_mode()

@@ -27,6 +27,7 @@ class Recipe:
             many turns are written before the question; one of them is drawn per conversation).
         keys (`dict`): Arguments of [`KeyTrainingArguments`], where the memory has key layers.
         retrieval (`dict`): Arguments of [`RetrievalTrainingArguments`], where the cell is `slots`.
+        relations (`dict`): Arguments of [`RelationTrainingArguments`], where the memory has relation layers.
         reconstruction (`dict`, *optional*): Arguments of [`MemoryTrainingArguments`] for a stage before the last one,
             whose answers say what was stated.
         categories (`dict`, *optional*): Arguments of [`CategoryTrainingArguments`]: the paper's stage. There are no
@@ -40,6 +41,7 @@ class Recipe:
     data: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, Any] = field(default_factory=dict)
     retrieval: dict[str, Any] = field(default_factory=dict)
+    relations: dict[str, Any] = field(default_factory=dict)
     reconstruction: dict[str, Any] = field(default_factory=dict)
     categories: dict[str, Any] | None = None
 
@@ -97,4 +99,6 @@ def _expected_keys(content: dict[str, Any]) -> set[str]:
     keys = {"description", "memory"}
     keys |= {"categories"} if content.get("categories") is not None else {"training", "teacher", "data"}
     keys |= {"reconstruction"} if content.get("reconstruction") and "training" in keys else set()
-    return keys | ({"keys"} if config.num_key_layers else set()) | ({"retrieval"} if config.cell == "slots" else set())
+    keys |= {"keys"} if config.num_key_layers else set()
+    keys |= {"relations"} if config.num_relation_layers else set()
+    return keys | ({"retrieval"} if config.cell == "slots" else set())

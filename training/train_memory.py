@@ -31,6 +31,7 @@ from .arguments import (
     CategoryTrainingArguments,
     KeyTrainingArguments,
     MemoryTrainingArguments,
+    RelationTrainingArguments,
     RetrievalTrainingArguments,
 )
 from .bank import Bank, bank_fingerprint, load_bank
@@ -44,6 +45,7 @@ from .synthesize_conversations import prepare_conversations, select_conversation
 from .train_answers import train_answers
 from .train_categories import train_categories
 from .train_keys import train_keys
+from .train_relations import train_relations
 from .train_retrieval import train_retrieval
 
 _MAX_PROMPT_CHARACTERS = 600
@@ -107,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 def _by_conversations(
     model: PrefLSTMForCausalLM, recipe: Recipe, bank: Bank, callback: CardCallback, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Up to four stages: what finds a stored turn, what judges it, and twice what the LM reads of it."""
+    """Up to five stages: what finds a stored turn, what judges and compares it, and twice what the LM reads of it."""
     arguments = _stage(MemoryTrainingArguments, "", recipe.training, options)
     started = time.perf_counter()
     with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
@@ -133,6 +135,10 @@ def _by_conversations(
         stage = _stage(RetrievalTrainingArguments, "retrieval", recipe.retrieval, options)
         sampler = RetrievalSampler(model.encoder, bank, unrelated)
         seconds["retrieval"] = train_retrieval(memory.cell, sampler, stage)["train_runtime"]
+    if memory.relation_encoder is not None:
+        stage = _stage(RelationTrainingArguments, "relations", recipe.relations, options)
+        seconds["relations"] = train_relations(memory.relation_encoder, model.encoder, bank, stage)["train_runtime"]
+        memory.relation_encoder.requires_grad_(False)
     if recipe.reconstruction:
         stage = _stage(MemoryTrainingArguments, "reconstruction", recipe.reconstruction, options)
         first = train_answers(model, conversations["reconstruction"], bank, recipe, stage, callback)

@@ -1,0 +1,114 @@
+"""Pairs for the relation encoder: their labels, their shares, what is held out; the loss; that it learns."""
+
+import json
+import random
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+import torch
+from pref_lstm.modeling.relation_encoder import RelationEncoder
+from pref_lstm.modeling.turn import Turn
+from pref_lstm.modeling.turn_encoder import TurnEncoder
+from pref_lstm.modeling.turn_tokenization import tokenize_turns
+from pref_lstm.training.arguments import RelationTrainingArguments
+from pref_lstm.training.bank import Bank, load_bank
+from pref_lstm.training.relation_pairs import RelationRow, draw_pair, load_neighbours, load_relation_rows
+from pref_lstm.training.train_relations import RelationLoss, train_relations
+from tiny import ENCODER_WIDTH, make_encoder, make_tokenizer
+from tiny_bank import bank_files
+
+SAME, REVERSED, DIFFERENT = range(3)
+ROWS = [RelationRow((f"f{i}", f"g{i}"), (f"r{i}", f"s{i}"), (f"d{i}",)) for i in range(3)]
+
+
+def read(name):
+    return [json.loads(line) for line in (files("pref_lstm.training") / name).read_text().splitlines()]
+
+
+def test_rows_are_the_written_ones_twice_and_the_banks():
+    rows = load_relation_rows(load_bank().preferences)
+    assert len(rows) == 2 * 1491 + 917
+    assert rows[:1491] == rows[1491:2982]
+    assert all(len(row.forms) == 4 and len(row.reversed) == len(row.different) == 3 for row in rows[:1491])
+    assert all(len(row.forms) == 2 and len(row.reversed) == len(row.different) == 1 for row in rows[2982:])
+
+
+def test_nothing_that_is_measured_with_is_learnt_from():
+    learnt = {text for row in load_relation_rows(load_bank().preferences) for text in [*row.forms, *row.reversed]}
+    learnt |= {text for row in load_relation_rows(load_bank().preferences) for text in row.different}
+    plain = {" ".join(text.lower().split()).rstrip(".!") for text in learnt}
+    held_out = [row[name] for row in read("eval_conflicts.jsonl") for name in ("first", "second")]
+    assert len(held_out) == 480
+    assert not [text for text in held_out if " ".join(text.lower().split()).rstrip(".!") in plain]
+
+
+def test_neighbours_are_the_preferences_of_a_topic():
+    neighbours = load_neighbours(load_bank().preferences)
+    assert sum(map(len, neighbours)) > 1_800 and all(len(set(texts)) == len(texts) > 1 for texts in neighbours)
+
+
+def test_a_pair_relates_as_its_label_says():
+    rng = random.Random(0)
+    found = Counter()
+    for n in range(3000):
+        first, second, relation = draw_pair(ROWS, [["n1", "n2"], ["n3", "n4"]], n % 3, rng)
+        kinds, rows = {first[0], second[0]}, {first[1], second[1]}
+        if relation == SAME:
+            assert kinds == {"f", "g"} and rows == {str(n % 3)}
+        elif relation == REVERSED:
+            assert len(kinds & {"f", "g"}) == 1 and len(kinds & {"r", "s"}) == 1 and rows == {str(n % 3)}
+        elif "n" in kinds:
+            assert {first, second} in ({"n1", "n2"}, {"n3", "n4"})
+        else:
+            assert str(n % 3) in rows and (len(rows) == 2 or ("d" in kinds and len(kinds) == 2))
+        found[relation, "neighbours" if "n" in kinds else len(rows), second[0] in "fg"] += 1
+
+    def share(relation, of=None):
+        return sum(count for key, count in found.items() if key[0] == relation and of in (None, key[1])) / 3000
+
+    assert all(
+        abs(share(r) - expected) < 0.03 for r, expected in ((SAME, 1 / 4), (REVERSED, 1 / 4), (DIFFERENT, 1 / 2))
+    )
+    assert all(abs(share(DIFFERENT, of) - 1 / 6) < 0.02 for of in ("neighbours", 1, 2))
+    assert found[REVERSED, 1, True] > 0  # either may come first
+
+
+def test_the_loss_is_the_smoothed_cross_entropy():
+    torch.manual_seed(0)
+    encoder, relations = make_encoder(), RelationEncoder(ENCODER_WIDTH, 1, 2)
+    batch = tokenize_turns(encoder.tokenizer, [Turn("tea", agent="no tea"), Turn("I love cats", agent="cats")])
+    logits = relations(encoder[0].auto_model, **batch)
+    log_p = logits - logits.logsumexp(-1, keepdim=True)
+    target = torch.tensor([[0.05 / 3, 0.95 + 0.05 / 3, 0.05 / 3], [0.95 + 0.05 / 3, 0.05 / 3, 0.05 / 3]])
+    loss = RelationLoss(relations, encoder[0].auto_model)(torch.tensor([REVERSED, SAME]), **batch)["loss"]
+    torch.testing.assert_close(loss, -(target * log_p).sum(-1).mean())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_learns_and_the_encoder_stays(tmp_path, monkeypatch, seed):
+    rows = [RelationRow((f"love {x}", f"{x}, love"), (f"hate {x}",), (f"train {x} {x}",)) for x in "abcdefgh"]
+    monkeypatch.setattr("pref_lstm.training.train_relations.load_relation_rows", lambda preferences: rows)
+    neighbours = [["train a a", "tea, love"], ["train d d", "hate cats"]]
+    monkeypatch.setattr("pref_lstm.training.train_relations.load_neighbours", lambda preferences: neighbours)
+    encoder = TurnEncoder(make_encoder(), make_tokenizer())
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.state_dict().items()}
+    torch.manual_seed(seed)
+    relations = RelationEncoder(ENCODER_WIDTH, 2, 4)
+    arguments = RelationTrainingArguments(
+        str(tmp_path), max_steps=200, learning_rate=1e-2, seed=seed, use_cpu=True, report_to="none", disable_tqdm=True
+    )
+    train_relations(relations, encoder, Bank((), ()), arguments)
+    rng = random.Random(9)
+    pairs = [draw_pair(rows, neighbours, n % 8, rng) for n in range(60)]
+    batch = tokenize_turns(encoder.tokenizer, [Turn(second, agent=first) for first, second, _ in pairs])
+    found = relations(encoder.backbone, **batch).argmax(-1)
+    right = (found == torch.tensor([relation for *_, relation in pairs])).float().mean()
+    assert right > 0.8
+    for name, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_bank_of_ones_own_adds_what_it_has(tmp_path):
+    bank = load_bank(bank_files(tmp_path))
+    assert len(load_relation_rows(bank.preferences)) == 2 * 1491 + 6
