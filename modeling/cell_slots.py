@@ -29,7 +29,7 @@ class SlotCell(MemoryCell):
     *different*: by [`relate`], which reads both, or else by their vectors. Slot `j` is forgotten where the turn
     reverses it, the turn is let in unless a slot says the same:
 
-        f_j = 1 - [p_j(reversed) > 1/2],    i = 1 - max_j [p_j(same) > 1/2]
+        f_j = 1 - [argmax p_j = reversed],    i = 1 - max_j [argmax p_j = same]
         strength_j <- f_j * strength_j,     strength_new <- i
 
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
@@ -143,10 +143,10 @@ class SlotCell(MemoryCell):
 
         filled = state["strengths"] > 0
         p = self._compare(state, key, relation) if relations is None else relations
-        same, reversed_ = p[..., SAME], p[..., REVERSED]
+        same, reversed_, different = p.unbind(-1)
         # Of a nan neither is true: it takes nothing away.
-        keep = filled & ~(reversed_ > 0.5)  # the forget gate, f_j
-        is_new = ~(same > 0.5).any(dim=1)  # the input gate, i
+        keep = filled & ~(reversed_ > torch.maximum(same, different))  # the forget gate, f_j
+        is_new = ~(same > torch.maximum(reversed_, different)).any(dim=1)  # the input gate, i
         strengths = torch.where(keep, state["strengths"] * straight_through(1 - reversed_), 0.0)
 
         num_slots = self.config.num_slots

@@ -128,7 +128,7 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row, relations: torch.T
     # What the turn does to each slot: take it away, or be kept out by it.
     names = ("keys", "relations", "token_ids", "token_mask", "token_spoken", "strengths", "times")
     new = {name: list(torch.zeros_like(row[name])) for name in names}
-    same = torch.tensor(0.0)
+    same, is_same = torch.tensor(0.0), False
     for j in range(config.num_slots):
         if row["strengths"][j] == 0:
             continue
@@ -140,13 +140,15 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row, relations: torch.T
         if relations is not None:
             p = relations[j]
         same = torch.maximum(same, p[SAME])
-        if p[REVERSED] <= 0.5:
+        likeliest = int(p.argmax()) if p.sum() > 0 else DIFFERENT
+        is_same = is_same or likeliest == SAME
+        if likeliest != REVERSED:
             for name in names:
                 new[name][j] = row[name][j]
             new["strengths"][j] = row["strengths"][j] * _one(1 - p[REVERSED])
 
     writes = row["writes"]
-    if same <= 0.5:
+    if not is_same:
         writes = writes + 1
         free = [j for j in range(config.num_slots) if new["strengths"][j] == 0]
         target = free[0] if free else min(range(config.num_slots), key=lambda j: new["times"][j].item())

@@ -14,7 +14,7 @@ from .turn_encoder import TurnEncoder
 from .turn_tokenization import tokenize_turns
 
 # Of many like turns the likest few are read: a write costs the same however much is stored.
-MAX_PAIRS = 4
+MAX_PAIRS = 2
 
 
 @torch.no_grad()

@@ -47,6 +47,7 @@ class RelationEncoder(nn.Module):
         for down in self.down.values():
             nn.init.normal_(down, std=down.shape[-1] ** -0.5)
         self.head = nn.Sequential(nn.Linear(5 * width, _HEAD_SIZE), nn.GELU(), nn.Linear(_HEAD_SIZE, 3))
+        self._lent: tuple[object, dict[str, torch.Tensor]] = (None, {})
 
     def forward(
         self,
@@ -68,13 +69,23 @@ class RelationEncoder(nn.Module):
             ValueError: if the encoder's layers have another form or size.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        states = functional_call(backbone, self._weights(backbone), kwargs=inputs).last_hidden_state
+        states = functional_call(backbone, self._changed(backbone), kwargs=inputs).last_hidden_state
         second = (attention_mask * token_type_ids).unsqueeze(-1)
         first = attention_mask.unsqueeze(-1) - second
         u, v = ((states * part).sum(1) / part.sum(1) for part in (first, second))
         features = torch.cat([states[:, 0], u, v, (u - v).abs(), u * v], dim=-1)
         logits: torch.Tensor = self.head(features.to(self.down["query"].device, self.down["query"].dtype))
         return logits.float()
+
+    def _changed(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
+        """The changed weights by their names, made anew only where one of the numbers behind them is another."""
+        if torch.is_grad_enabled():
+            return self._weights(backbone)
+        numbers = [*backbone.parameters(), *self.down.values(), *self.up.values()]
+        key = [(tensor.data_ptr(), tensor.dtype, tensor._version) for tensor in numbers]
+        if self._lent[0] != key:
+            self._lent = (key, self._weights(backbone))
+        return self._lent[1]
 
     def _weights(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
         layers: Any = getattr(getattr(backbone, "encoder", None), "layer", ())

@@ -65,13 +65,13 @@ def test_the_likest_slots_are_read_with_the_turn(count):
 
 def test_turns_below_the_threshold_are_not_read():
     model = make_reader()
-    state = store(model, STORED[:3])
+    state = store(model, STORED[:MAX_PAIRS])
     every = relations_of(model, [NEW], state)[0].sum(-1)
     key = torch.nn.functional.normalize(model.encoder.encode([Turn(NEW)]).pooled, dim=-1)[0]
-    cosines = (state["keys"][0, :3] @ key).sort().values
+    cosines = (state["keys"][0, :MAX_PAIRS] @ key).sort().values
     model.memory_config.pair_threshold = float((cosines[0] + cosines[1]) / 2)
     some = relations_of(model, [NEW], state)[0].sum(-1)
-    assert [int((x > 0).sum()) for x in (every, some)] == [3, 2]
+    assert [int((x > 0).sum()) for x in (every, some)] == [MAX_PAIRS, MAX_PAIRS - 1]
     model.memory_config.pair_threshold = 1.0
     assert not relations_of(model, [NEW], state).any()
 
@@ -85,7 +85,7 @@ def test_a_row_alone_is_the_row_in_a_batch():
     torch.testing.assert_close(together, alone, **TOLERANCE)
 
 
-@pytest.mark.parametrize(("relation", "left"), [(SAME, 3), (REVERSED, 1), (DIFFERENT, 4)])
+@pytest.mark.parametrize(("relation", "left"), [(SAME, 3), (REVERSED, 3 - MAX_PAIRS + 1), (DIFFERENT, 4)])
 def test_what_the_pair_says_is_done(relation, left):
     model = make_reader()
     always(model, relation)

@@ -1,6 +1,7 @@
 """The encoder with low-rank changes over pairs: against merged weights, gradients, padding, what is refused."""
 
 import copy
+import itertools
 import re
 
 import pytest
@@ -84,6 +85,34 @@ def test_a_pair_alone_is_the_pair_in_a_batch():
     backbone = encoder[0].auto_model
     alone = torch.cat([relations(backbone, **tokenize_turns(encoder.tokenizer, [pair])) for pair in PAIRS])
     torch.testing.assert_close(relations(backbone, **tokenize_turns(encoder.tokenizer, PAIRS)), alone, **TOLERANCE)
+
+
+def test_changed_numbers_count_at_once():
+    """The changed weights are kept between calls, and made anew where one of the numbers behind them is another."""
+    encoder, relations = make_encoder(), make_relations()
+    backbone, batch = encoder[0].auto_model, tokenize_turns(encoder.tokenizer, PAIRS)
+
+    def kept_and_fresh():
+        with torch.no_grad():
+            kept = [relations(backbone, **batch) for _ in range(2)]
+        assert torch.equal(*kept)
+        torch.testing.assert_close(kept[0], relations(backbone, **batch).detach(), **TOLERANCE)
+        return kept[0]
+
+    found = [kept_and_fresh()]
+    with torch.no_grad():
+        relations.up["key"][0].add_(1.0)
+    found.append(kept_and_fresh())
+    relations.load_state_dict(make_relations(seed=1).state_dict())
+    found.append(kept_and_fresh())
+    with torch.no_grad():
+        backbone.encoder.layer[0].output.dense.weight.mul_(2.0)
+    found.append(kept_and_fresh())
+    backbone = make_encoder(seed=3)[0].auto_model
+    found.append(kept_and_fresh())
+    relations.half().float()
+    found.append(kept_and_fresh())
+    assert all(not torch.allclose(a, b, atol=1e-6) for a, b in itertools.pairwise(found[:-1]))
 
 
 def test_it_is_part_of_the_adapter(tmp_path):
