@@ -1,12 +1,14 @@
 """What the classifier learns from: the bank as turns, turns derived from it, hand-written examples, splits."""
 
 import json
+import re
 
 import pytest
 from pref_lstm.training.bank import load_bank
 from pref_lstm.training.bank_turns import load_bank_turns
 from pref_lstm.training.classifier_data import classifier_data, hand_written_examples
 from pref_lstm.training.derived_turns import derived_negatives, inside_prompts
+from pref_lstm.training.turn_grammar import read_packaged
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,18 @@ def test_hand_written_examples_are_labelled_and_unique():
     rows = hand_written_examples()
     assert {row["preference"] for row in rows} == {0, 1}
     assert len({(row["agent"], row["user"]) for row in rows}) == len(rows) > 900
+
+
+@pytest.mark.parametrize(("name", "count"), [("eval_turns.jsonl", 80), ("eval_turns_dev.jsonl", 320)])
+def test_no_turn_that_is_measured_with_is_learnt_from(name, count):
+    def plain(row):
+        return re.sub(r"\W+", " ", row["user"].lower()).strip()
+
+    measured = read_packaged(name)
+    assert len(measured) == count and 2 * sum(row["preference"] for row in measured) == count
+    # Three words can be anybody's: "make it shorter".
+    learnt = {plain(row) for row in hand_written_examples()}
+    assert not [row["user"] for row in measured if plain(row) in learnt and len(plain(row).split()) > 3]
 
 
 def test_negatives_derived_from_the_bank():
