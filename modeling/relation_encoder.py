@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ class RelationEncoder(nn.Module):
     A cross-encoder over pairs of turns, on the weights of the frozen turn encoder.
 
     Every linear weight `W` of the encoder's last layers acts as `W + 2 B A` (LoRA, arXiv 2106.09685, eq. 3). These
-    numbers belong to the adapter and the encoder to all that read it, so it is lent for each call instead of being
-    wrapped, as peft's LoRA would.
+    numbers belong to the adapter and the encoder to all that read it, in other threads too, so it is not wrapped, as
+    peft's LoRA would: what is read with is a copy that shares all other weights.
 
     Args:
         width (`int`): Hidden size of the encoder.
@@ -47,7 +48,7 @@ class RelationEncoder(nn.Module):
         for down in self.down.values():
             nn.init.normal_(down, std=down.shape[-1] ** -0.5)
         self.head = nn.Sequential(nn.Linear(5 * width, _HEAD_SIZE), nn.GELU(), nn.Linear(_HEAD_SIZE, 3))
-        self._lent: tuple[object, dict[str, torch.Tensor]] = (None, {})
+        self._changed: tuple[object, nn.Module | None] = (None, None)
 
     def forward(
         self,
@@ -69,7 +70,10 @@ class RelationEncoder(nn.Module):
             ValueError: if the encoder's layers have another form or size.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        states = functional_call(backbone, self._changed(backbone), kwargs=inputs).last_hidden_state
+        if torch.is_grad_enabled():
+            states = functional_call(backbone, self._weights(backbone), kwargs=inputs).last_hidden_state
+        else:
+            states = self._copy(backbone)(**inputs).last_hidden_state
         second = (attention_mask * token_type_ids).unsqueeze(-1)
         first = attention_mask.unsqueeze(-1) - second
         u, v = ((states * part).sum(1) / part.sum(1) for part in (first, second))
@@ -77,15 +81,19 @@ class RelationEncoder(nn.Module):
         logits: torch.Tensor = self.head(features.to(self.down["query"].device, self.down["query"].dtype))
         return logits.float()
 
-    def _changed(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
-        """The changed weights by their names, made anew only where one of the numbers behind them is another."""
-        if torch.is_grad_enabled():
-            return self._weights(backbone)
-        numbers = [*backbone.parameters(), *self.down.values(), *self.up.values()]
-        key = [(tensor.data_ptr(), tensor.dtype, tensor._version) for tensor in numbers]
-        if self._lent[0] != key:
-            self._lent = (key, self._weights(backbone))
-        return self._lent[1]
+    def _copy(self, backbone: nn.Module) -> nn.Module:
+        """The encoder with the changed weights, made anew only where one of the numbers behind them is another."""
+        shared = [*backbone.parameters(), *backbone.buffers()]
+        numbers = [*shared, *self.down.values(), *self.up.values()]
+        key = [(x.data_ptr(), x.dtype, None if x.is_inference() else x._version) for x in numbers]
+        made_from, changed = self._changed
+        if changed is None or made_from != key:
+            changed = copy.deepcopy(backbone, {id(x): x for x in shared})
+            for name, weight in self._weights(backbone).items():
+                part, _, kind = name.rpartition(".")
+                setattr(changed.get_submodule(part), kind, nn.Parameter(weight, requires_grad=False))
+            self._changed = (key, changed)
+        return changed
 
     def _weights(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
         layers: Any = getattr(getattr(backbone, "encoder", None), "layer", ())

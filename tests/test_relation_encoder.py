@@ -115,6 +115,22 @@ def test_changed_numbers_count_at_once():
     assert all(not torch.allclose(a, b, atol=1e-6) for a, b in itertools.pairwise(found[:-1]))
 
 
+def test_others_read_the_encoder_as_it_is_meanwhile():
+    encoder, relations = make_encoder(), make_relations()
+    backbone, batch = encoder[0].auto_model, tokenize_turns(encoder.tokenizer, PAIRS)
+    weight, seen = weight_of(backbone, relations, "query", 0), []
+    before = weight.clone()
+    backbone.encoder.layer[0].register_forward_pre_hook(
+        lambda *_: seen.append(torch.equal(weight_of(backbone, relations, "query", 0), before))
+    )
+    with torch.no_grad():
+        relations(backbone, **batch)
+    assert seen == [True]
+    changed = relations._changed[1]
+    own = {id(weight_of(changed, relations, part, i)) for part in PARTS for i in range(2)}
+    assert {id(p) for p in changed.parameters()} - {id(p) for p in backbone.parameters()} == own  # the rest is shared
+
+
 def test_it_is_part_of_the_adapter(tmp_path):
     model = make_model(num_relation_layers=2, relation_rank=3)
     model.save_pretrained(tmp_path)
