@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .fused_backbone import layer_weights, padding_mask
 from .outputs import EncoderPass
 
 
@@ -34,8 +35,7 @@ class KeyEncoder(nn.Module):
         """The vectors `(batch, width)`, float32 and of length 1: the mean over each user's tokens."""
         device = next(self.parameters()).device
         states = passed.hidden_states[passed.num_layers - self.layers.num_layers].to(device, torch.float32)
-        padding = passed.attention_mask.to(device) == 0
-        states = self.layers(states, src_key_padding_mask=padding)
+        states = self.layers(states, src_key_padding_mask=padding_mask(passed.attention_mask.to(device)))
         user = (passed.attention_mask * passed.token_type_ids).to(device)[..., None]
         return nn.functional.normalize((states * user).sum(1) / user.sum(1).clamp_min(1), dim=-1)
 
@@ -51,28 +51,13 @@ class KeyEncoder(nn.Module):
         own: Any = self.layers.layers
         try:
             for mine, theirs in zip(own, layers[len(layers) - len(own) :], strict=True):
-                attention = theirs.attention.self
-                parts = (attention.query, attention.key, attention.value)
-                mine.load_state_dict(
-                    {
-                        "self_attn.in_proj_weight": torch.cat([part.weight for part in parts]),
-                        "self_attn.in_proj_bias": torch.cat([part.bias for part in parts]),
-                        **_renamed(theirs.attention.output.dense, "self_attn.out_proj"),
-                        **_renamed(theirs.intermediate.dense, "linear1"),
-                        **_renamed(theirs.output.dense, "linear2"),
-                        **_renamed(theirs.attention.output.LayerNorm, "norm1"),
-                        **_renamed(theirs.output.LayerNorm, "norm2"),
-                    }
-                )
-                if attention.num_attention_heads != mine.self_attn.num_heads:
-                    raise ValueError(f"{attention.num_attention_heads} attention heads")
+                mine.load_state_dict(layer_weights(theirs))
+                num_heads = theirs.attention.self.num_attention_heads
+                if num_heads != mine.self_attn.num_heads:
+                    raise ValueError(f"{num_heads} attention heads")
         except (AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"`num_key_layers` = {len(own)} with `num_key_heads` = {own[0].self_attn.num_heads} needs a BERT-like "
                 f"encoder with as many layers in `encoder.layer` and as many heads, got {type(backbone).__name__} "
                 f"({error}). Change the two, or choose another encoder."
             ) from None
-
-
-def _renamed(module: nn.Module, name: str) -> dict[str, torch.Tensor]:
-    return {f"{name}.{key}": value for key, value in module.state_dict().items()}

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from .fused_backbone import FusedBackbone, can_fuse
+
 # The linear parts of a BERT-like layer: where their weights lie, and how many times the width goes in and comes out.
 _PARTS = {
     "query": ("attention.self.query", 1, 1),
@@ -73,7 +75,9 @@ class RelationEncoder(nn.Module):
         if torch.is_grad_enabled():
             states = functional_call(backbone, self._weights(backbone), kwargs=inputs).last_hidden_state
         else:
-            states = self._copy(backbone)(**inputs).last_hidden_state
+            changed = self._copy(backbone)
+            fused = isinstance(changed, FusedBackbone)
+            states = changed(**inputs)[-1] if fused else changed(**inputs).last_hidden_state
         second = (attention_mask * token_type_ids).unsqueeze(-1)
         first = attention_mask.unsqueeze(-1) - second
         u, v = ((states * part).sum(1) / part.sum(1) for part in (first, second))
@@ -92,6 +96,7 @@ class RelationEncoder(nn.Module):
             for name, weight in self._weights(backbone).items():
                 part, _, kind = name.rpartition(".")
                 setattr(changed.get_submodule(part), kind, nn.Parameter(weight, requires_grad=False))
+            changed = FusedBackbone(changed) if can_fuse(changed) else changed
             self._changed = (key, changed)
         return changed
 

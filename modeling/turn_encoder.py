@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from .fused_backbone import FusedBackbone, can_fuse
 from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
 from .turn import Turn
-from .turn_tokenization import MAX_USER_LENGTH, keep_ends, readable_part, tokenize_turns
+from .turn_tokenization import (
+    MAX_QUERY_LENGTH,
+    MAX_USER_LENGTH,
+    QUERY_TAIL,
+    keep_ends,
+    readable_part,
+    tokenize_turns,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -73,21 +80,33 @@ class TurnEncoder:
         return module
 
     @torch.no_grad()
-    def hidden_states(self, turns: Sequence[Turn], for_vectors: bool = False) -> EncoderPass:
+    def hidden_states(
+        self,
+        turns: Sequence[Turn],
+        for_vectors: bool = False,
+        max_length: int = MAX_USER_LENGTH,
+        tail: int = 4,
+    ) -> EncoderPass:
         """
         One forward pass of the backbone, enough for the memory and for a classifier on the same backbone.
 
         Args:
             turns (`Sequence[Turn]`): At least one.
             for_vectors (`bool`, defaults to `False`): Stop where the key encoder goes on.
+            max_length, tail (`int`): As for [`tokenize_turns`].
         """
         if not turns:
             raise ValueError("`turns` must hold at least one turn, got none.")
-        batch = tokenize_turns(self.tokenizer, turns).to(self.encoder.device)
-        known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
-        backbone = self._trunk if for_vectors else self.backbone
-        states = backbone(**known, output_hidden_states=True).hidden_states
+        batch = tokenize_turns(self.tokenizer, turns, max_length, tail=tail).to(self.encoder.device)
         num_layers = int(self.backbone.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        if self._fused is not None:
+            needed = num_layers
+            if for_vectors and isinstance(self.key_encoder, KeyEncoder):
+                needed -= self.key_encoder.layers.num_layers
+            states = self._fused(**batch, num_layers=needed)
+        else:
+            known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
+            states = self.backbone(**known, output_hidden_states=True).hidden_states
         return EncoderPass(states, batch["attention_mask"], batch["token_type_ids"], num_layers)
 
     def encode(self, turns: Sequence[Turn]) -> EncodedTurn:
@@ -131,9 +150,16 @@ class TurnEncoder:
         """The vectors `(batch, hidden)`, float32, alone: a turn's key."""
         return self._pool(self.hidden_states(turns, for_vectors=True)).float().cpu()
 
+    @torch.no_grad()
     def encode_query(self, texts: Sequence[str]) -> torch.Tensor:
-        """The vectors `(batch, hidden)`, float32, of the user's current messages, for [`PrefMemory.read`]."""
-        return self.encode_pooled([Turn(text) for text in texts])
+        """
+        The vectors `(batch, hidden)`, float32, of the user's current messages, for [`PrefMemory.read`].
+
+        Of a message of more than `MAX_QUERY_LENGTH` tokens the first and the last half of that number are read.
+        """
+        turns = [Turn(text) for text in texts]
+        passed = self.hidden_states(turns, for_vectors=True, max_length=MAX_QUERY_LENGTH, tail=QUERY_TAIL)
+        return self._pool(passed).float().cpu()
 
     def _pool(self, passed: EncoderPass) -> torch.Tensor:
         """The key encoder's vector, else the encoder's own pooling, over the user's segment."""
@@ -153,16 +179,8 @@ class TurnEncoder:
         return pooled
 
     @cached_property
-    def _trunk(self) -> nn.Module:
-        """The backbone without the layers that the key encoder replaces, on the same weights."""
-        if not isinstance(self.key_encoder, KeyEncoder):
-            return self.backbone
-        shared = {id(tensor): tensor for tensor in (*self.backbone.parameters(), *self.backbone.buffers())}
-        trunk: Any = copy.deepcopy(self.backbone, shared)
-        layers = trunk.encoder.layer
-        # One at least: without any there are no hidden states, not even the embeddings.
-        trunk.encoder.layer = layers[: max(1, len(layers) - self.key_encoder.layers.num_layers)]
-        return trunk  # type: ignore[no-any-return]
+    def _fused(self) -> FusedBackbone | None:
+        return FusedBackbone(self.backbone) if can_fuse(self.backbone) else None
 
     def _encoder_spans(self, text: str) -> list[tuple[int, int]]:
         out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

@@ -22,7 +22,7 @@ def test_one_pass_is_two():
     encoder, detector = make_pair()
     assert shares_backbone(encoder, detector)
     passes = []
-    encoder.backbone.register_forward_hook(lambda *_: passes.append(1))
+    encoder.backbone.embeddings.register_forward_hook(lambda *_: passes.append(1))
     detections, encoded = detect_and_encode(encoder, detector, TURNS)
     assert len(passes) == 1
     for ours, theirs in zip(detections, detector.detect(TURNS), strict=True):

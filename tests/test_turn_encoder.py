@@ -5,7 +5,7 @@ import torch
 from pref_lstm.modeling.salience import token_salience
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import MAX_LM_TOKENS
-from pref_lstm.modeling.turn_tokenization import MAX_AGENT_LENGTH, MAX_USER_LENGTH, tokenize_turns
+from pref_lstm.modeling.turn_tokenization import MAX_AGENT_LENGTH, MAX_QUERY_LENGTH, MAX_USER_LENGTH, tokenize_turns
 from tiny import ENCODER_WIDTH, TOLERANCE, TURNS, make_turn_encoder
 
 STRANGE = [
@@ -67,6 +67,14 @@ def test_a_query_is_the_vector_of_a_turn_without_agent(encoder):
     torch.testing.assert_close(
         encoder.encode_query(texts), encoder.encode([Turn(text) for text in texts]).pooled, **TOLERANCE
     )
+
+
+def test_of_a_long_query_both_ends_are_read(encoder):
+    half = MAX_QUERY_LENGTH // 2
+    long = "love " * half + "tea " * 300 + "cats " * half
+    ends = encoder.encode_query(["love " * half + "cats " * half])
+    torch.testing.assert_close(encoder.encode_query([long]), ends, **TOLERANCE)
+    assert not torch.allclose(encoder.encode_query(["tea " * 30 + long]), ends)
 
 
 @pytest.mark.parametrize("text", STRANGE)

@@ -26,6 +26,7 @@ for options in json.loads(sys.argv[1]):
     process = PartialState()
     assert process.num_processes == 2 and process.device.type == "cpu"
     save_file(made[-1].memory.state_dict(), f"{options[-1]}/process{process.process_index}.safetensors")
+process.destroy_process_group()
 """
 
 

@@ -183,4 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    # Left to the end of the interpreter, threads of a process group now and then abort a run that is done.
+    PartialState().destroy_process_group()
+    sys.exit(status)
