@@ -17,7 +17,7 @@ SAME, REVERSED, DIFFERENT = range(3)
 # Least cosine of a query with a turn that may have something to do with it, and how far above this, and above the third
 # best turn, one stands apart.
 UNRELATED, APART = 0.1, 0.1
-# From this probability on two turns are different whatever else speaks for one matter.
+# From this probability on two turns say the same, or are different whatever else speaks for one matter.
 SURELY = 0.9
 
 
@@ -26,10 +26,11 @@ class SlotCell(MemoryCell):
     A bounded bank of slots with per-slot input and forget gates, written by copying and read under a query.
 
     **Write.** A new turn `u` is compared with what each filled slot `j` holds, giving `p_j` over *same*, *reversed* and
-    *different*: by [`relate`], which reads both, or else by their vectors. Slot `j` is forgotten where the turn
-    reverses it, the turn is let in unless a slot says the same:
+    *different*: by [`relate`], which reads those that are alike, or else by their vectors. Slot `j` is forgotten where
+    the turn reverses it, the turn is let in unless a slot surely says the same: what is kept twice does less harm than
+    a change of mind that is not heard.
 
-        f_j = 1 - [argmax p_j = reversed],    i = 1 - max_j [argmax p_j = same]
+        f_j = 1 - [argmax p_j = reversed],    i = 1 - max_j [p_j(same) >= 0.9]
         strength_j <- f_j * strength_j,     strength_new <- i
 
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
@@ -142,11 +143,14 @@ class SlotCell(MemoryCell):
         ids, mask, spoken = select_words(turn, int(self.config.slot_length or 0), self.config.num_content_tokens)
 
         filled = state["strengths"] > 0
-        p = self._compare(state, key, relation) if relations is None else relations
-        same, reversed_, different = p.unbind(-1)
+        if relations is None:
+            # Against many slots, rare mistakes about unrelated turns would add up to a memory that forgets.
+            near = filled & (_cosine(turn, state) >= self.config.relation_threshold)
+            relations = self.compare(turn, state) * near.unsqueeze(-1)
+        same, reversed_, different = relations.unbind(-1)
         # Of a nan neither is true: it takes nothing away.
         keep = filled & ~(reversed_ > torch.maximum(same, different))  # the forget gate, f_j
-        is_new = ~(same > torch.maximum(reversed_, different)).any(dim=1)  # the input gate, i
+        is_new = ~(same >= SURELY).any(dim=1)  # the input gate, i
         strengths = torch.where(keep, state["strengths"] * straight_through(1 - reversed_), 0.0)
 
         num_slots = self.config.num_slots
@@ -176,13 +180,11 @@ class SlotCell(MemoryCell):
             },
         )
 
-    def _compare(self, state: MemoryState, key: torch.Tensor, relation: torch.Tensor) -> torch.Tensor:
-        """What a turn does to each slot by their vectors, `(batch, num_slots, 3)`: 0 for those far from it."""
-        cosine, others = (state["keys"] * key[:, None]).sum(-1), state["relations"]
-        p = self.relation_logits(others, relation[:, None].expand_as(others), cosine).softmax(-1)
-        # Against many slots, rare mistakes about unrelated turns would add up to a memory that forgets.
-        near = (state["strengths"] > 0) & (cosine >= self.config.relation_threshold)
-        return p * near.unsqueeze(-1)
+    def compare(self, turn: EncodedTurn, state: MemoryState) -> torch.Tensor:
+        """Same, reversed or different by vectors: probabilities `(batch, num_slots, 3)` for new turns and each slot."""
+        others, relation = state["relations"], self.relation_vector(turn)
+        logits = self.relation_logits(others, relation[:, None].expand_as(others), _cosine(turn, state))
+        return logits.softmax(-1)
 
     def relevance(
         self, query: torch.Tensor, keys: torch.Tensor, filled: torch.Tensor
@@ -257,6 +259,11 @@ class SlotCell(MemoryCell):
         on_matter = alike | apart
         on_matter[row, best] = True
         return torch.where((state["strengths"] > 0) & on_matter, state["times"], -1).argmax(dim=1)
+
+
+def _cosine(turn: EncodedTurn, state: MemoryState) -> torch.Tensor:
+    """Of new turns with each slot's, `(batch, num_slots)`."""
+    return (state["keys"] * F.normalize(turn.pooled, dim=-1)[:, None]).sum(-1)
 
 
 def relation_features(turn: EncodedTurn) -> torch.Tensor:

@@ -64,11 +64,12 @@ class PrefMemoryConfig(PeftConfig):
             [`SlotTransform`]; a multiple of 4.
         relation_size (`int`, defaults to 128): Width in which two turns are compared for same, reversed, different.
         relation_threshold (`float`, defaults to 0.7): Least cosine of two turns' vectors for the one to repeat or to
-            reverse the other (`slots`).
+            reverse the other (`slots`), where vectors alone decide: without relation layers, and in a scan.
         num_relation_layers (`int`, defaults to 0): How many of the encoder's last layers read a new turn and a like
             stored one as a pair, with changes of low rank (`slots`), see [`RelationEncoder`]; 0 compares vectors alone.
         relation_rank (`int`, defaults to 16): Rank of these changes.
-        pair_threshold (`float`, defaults to 0.5): Least cosine of two turns' vectors for them to be read as a pair.
+        pair_threshold (`float`, defaults to 0.5): A new turn and a stored one are read as a pair where their vectors
+            give *different* a probability below this.
         matter_threshold (`float`, defaults to 0.2): Two stored turns are on the same matter where the probability of
             their being *different* is below this: of these the latest is read (`slots`).
         matter_margin (`float`, defaults to 0.1): How far such a turn's cosine with the query may be below the
@@ -131,11 +132,15 @@ class PrefMemoryConfig(PeftConfig):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
-        for name, what in (("matter_threshold", "probability"), ("matter_share", "share")):
+        for name, what in (
+            ("pair_threshold", "probability"),
+            ("matter_threshold", "probability"),
+            ("matter_share", "share"),
+        ):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be a {what}, from 0 to 1, got {value!r}.")
-        for name in ("relation_threshold", "pair_threshold", "matter_margin"):
+        for name in ("relation_threshold", "matter_margin"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not -1 <= value <= 1:
                 raise ValueError(f"`{name}` must be a cosine, from -1 to 1, got {value!r}.")

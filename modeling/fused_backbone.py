@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import BertConfig, BertModel
+from transformers.activations import ACT2FN
 
 
 class FusedBackbone(nn.Module):
@@ -24,7 +26,7 @@ class FusedBackbone(nn.Module):
         super().__init__()
         self.embeddings = backbone.embeddings
         self.layers = nn.ModuleList(_fused(layer, backbone.config) for layer in backbone.encoder.layer)
-        self.requires_grad_(False).eval()
+        self.layers.requires_grad_(False).eval()
 
     def forward(
         self,
@@ -51,8 +53,20 @@ class FusedBackbone(nn.Module):
 
 
 def can_fuse(backbone: nn.Module) -> bool:
-    """Whether an encoder has the form that the kernels compute."""
-    return isinstance(backbone, BertModel) and backbone.config.hidden_act in ("gelu", "relu")
+    """Whether an encoder has the form that the kernels compute: a plain BERT on a CPU, nothing around its parts."""
+    if type(backbone) is not BertModel:
+        return False
+    config: Any = backbone.config
+    encoder: Any = backbone.encoder
+    known = (nn.Linear, nn.LayerNorm, nn.Dropout, type(ACT2FN[config.hidden_act]))
+    plain = all(type(m) in known for m in encoder.modules() if not list(m.children()))
+    on_cpu = all(p.device.type == "cpu" for p in backbone.parameters())
+    return plain and on_cpu and not config.is_decoder and config.hidden_act in ("gelu", "relu")
+
+
+def weights_key(tensors: Iterable[torch.Tensor]) -> list[tuple[int, torch.dtype, int | None]]:
+    """Equal as long as all numbers are where they were, and as they were."""
+    return [(x.data_ptr(), x.dtype, None if x.is_inference() else x._version) for x in tensors]
 
 
 def padding_mask(attention_mask: torch.Tensor) -> torch.Tensor | None:

@@ -141,7 +141,7 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row, relations: torch.T
             p = relations[j]
         same = torch.maximum(same, p[SAME])
         likeliest = int(p.argmax()) if p.sum() > 0 else DIFFERENT
-        is_same = is_same or likeliest == SAME
+        is_same = is_same or bool(p[SAME] >= SURELY)
         if likeliest != REVERSED:
             for name in names:
                 new[name][j] = row[name][j]

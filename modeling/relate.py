@@ -1,10 +1,10 @@
-"""What a new turn does to what a memory holds: pairs of like turns, read by the relation encoder."""
+"""What a new turn does to what a memory holds: by vectors, and where these see some likeness by reading both."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
+from .cell_slots import DIFFERENT, SlotCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
 from .pref_memory import PrefMemory
@@ -13,7 +13,7 @@ from .turn import Turn
 from .turn_encoder import TurnEncoder
 from .turn_tokenization import tokenize_turns
 
-# Of many like turns the likest few are read: a write costs the same however much is stored.
+# Of many that may be alike few are read: a write costs the same however much is stored.
 MAX_PAIRS = 2
 
 
@@ -32,23 +32,26 @@ def relate(encoder: TurnEncoder, memory: PrefMemory, turn: EncodedTurn, state: M
 
     Returns:
         `torch.Tensor` of shape `(batch, num_slots, 3)`: probabilities of same, reversed and different for the
-        `MAX_PAIRS` likest slots of each row whose cosine is at least `pair_threshold`, 0 for the others.
+        `MAX_PAIRS` slots of each row that their vectors hold for the least different, of those below `pair_threshold`;
+        0 for the others. The two opinions, of the vectors and of the reader, are multiplied.
     """
-    assert memory.relation_encoder is not None
-    config, keys = memory.config, state["keys"]
-    cosine = (keys * F.normalize(turn.pooled, dim=-1)[:, None]).sum(-1)
-    near = (state["strengths"] > 0) & (cosine >= config.pair_threshold)
-    likest = cosine.masked_fill(~near, -2.0).topk(min(MAX_PAIRS, cosine.shape[1]), dim=1).indices
-    near &= torch.zeros_like(near).scatter(1, likest, True)
-    out = keys.new_zeros(*near.shape, 3)
+    cell = memory.cell
+    assert memory.relation_encoder is not None and isinstance(cell, SlotCell)
+    by_vectors = cell.compare(turn, state)
+    different = by_vectors[..., DIFFERENT].masked_fill(state["strengths"] == 0, 1.0)
+    likest = different.topk(min(MAX_PAIRS, different.shape[1]), dim=1, largest=False).indices
+    near = torch.zeros_like(different, dtype=torch.bool).scatter(1, likest, True)
+    near &= different < memory.config.pair_threshold
+    out = torch.zeros_like(by_vectors)
     rows, slots = near.nonzero(as_tuple=True)
     if len(rows):
-        ids, mask, _ = select_words(turn, int(config.slot_length or 0), config.num_content_tokens)
+        ids, mask, _ = select_words(turn, int(memory.config.slot_length or 0), memory.config.num_content_tokens)
         first = _texts(encoder, state["token_ids"][rows, slots], state["token_mask"][rows, slots])
         second = _texts(encoder, ids[rows], mask[rows])
         pairs = [Turn(new, agent=old) for old, new in zip(first, second, strict=True)]
-        logits = memory.relation_encoder(encoder.backbone, **tokenize_turns(encoder.tokenizer, pairs))
-        out[rows, slots] = logits.softmax(-1).to(out)
+        tokens = tokenize_turns(encoder.tokenizer, pairs).to(encoder.encoder.device)
+        logits = memory.relation_encoder(encoder.backbone, **tokens).to(out)
+        out[rows, slots] = (by_vectors[rows, slots].log() + logits.log_softmax(-1)).softmax(-1)
     return out
 
 

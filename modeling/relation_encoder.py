@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from .fused_backbone import FusedBackbone, can_fuse
+from .fused_backbone import FusedBackbone, can_fuse, weights_key
 
 # The linear parts of a BERT-like layer: where their weights lie, and how many times the width goes in and comes out.
 _PARTS = {
@@ -89,11 +89,13 @@ class RelationEncoder(nn.Module):
         """The encoder with the changed weights, made anew only where one of the numbers behind them is another."""
         shared = [*backbone.parameters(), *backbone.buffers()]
         numbers = [*shared, *self.down.values(), *self.up.values()]
-        key = [(x.data_ptr(), x.dtype, None if x.is_inference() else x._version) for x in numbers]
+        key = weights_key(numbers)
         made_from, changed = self._changed
         if changed is None or made_from != key:
             changed = copy.deepcopy(backbone, {id(x): x for x in shared})
-            for name, weight in self._weights(backbone).items():
+            with torch.autocast(shared[0].device.type, enabled=False):  # it is kept for calls of other precisions
+                weights = self._weights(backbone)
+            for name, weight in weights.items():
                 part, _, kind = name.rpartition(".")
                 setattr(changed.get_submodule(part), kind, nn.Parameter(weight, requires_grad=False))
             changed = FusedBackbone(changed) if can_fuse(changed) else changed

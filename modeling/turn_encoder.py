@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from .fused_backbone import FusedBackbone, can_fuse
+from .fused_backbone import FusedBackbone, can_fuse, weights_key
 from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
@@ -58,6 +57,7 @@ class TurnEncoder:
         self.lm_tokenizer = lm_tokenizer
         self.name = name
         self.key_encoder = key_encoder
+        self._made: tuple[object, FusedBackbone | None] | None = None
 
     @classmethod
     def from_pretrained(
@@ -92,18 +92,19 @@ class TurnEncoder:
 
         Args:
             turns (`Sequence[Turn]`): At least one.
-            for_vectors (`bool`, defaults to `False`): Stop where the key encoder goes on.
+            for_vectors (`bool`, defaults to `False`): Stop where the key encoder goes on, if the encoder is a BERT.
             max_length, tail (`int`): As for [`tokenize_turns`].
         """
         if not turns:
             raise ValueError("`turns` must hold at least one turn, got none.")
         batch = tokenize_turns(self.tokenizer, turns, max_length, tail=tail).to(self.encoder.device)
         num_layers = int(self.backbone.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
-        if self._fused is not None:
+        fused = self._fused()
+        if fused is not None:
             needed = num_layers
             if for_vectors and isinstance(self.key_encoder, KeyEncoder):
                 needed -= self.key_encoder.layers.num_layers
-            states = self._fused(**batch, num_layers=needed)
+            states = fused(**batch, num_layers=needed)
         else:
             known = {name: batch[name] for name in self.tokenizer.model_input_names if name in batch}
             states = self.backbone(**known, output_hidden_states=True).hidden_states
@@ -178,9 +179,13 @@ class TurnEncoder:
         pooled: torch.Tensor = features["sentence_embedding"]
         return pooled
 
-    @cached_property
     def _fused(self) -> FusedBackbone | None:
-        return FusedBackbone(self.backbone) if can_fuse(self.backbone) else None
+        """The backbone in fused kernels, made anew where it was changed or moved."""
+        key = weights_key(self.backbone.parameters())
+        if self._made is None or self._made[0] != key:
+            fits = can_fuse(self.backbone) and "token_type_ids" in self.tokenizer.model_input_names
+            self._made = (key, FusedBackbone(self.backbone) if fits else None)
+        return self._made[1]
 
     def _encoder_spans(self, text: str) -> list[tuple[int, int]]:
         out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

@@ -350,10 +350,9 @@ def test_only_one_of_lm_and_tokenizer(folder):
         PrefLSTMForCausalLM.from_pretrained(folder, lm=make_lm())
 
 
-@pytest.mark.parametrize("name", ["relation_threshold", "pair_threshold"])
-def test_thresholds_of_likeness_are_cosines(name):
-    with refused(ValueError, f"`{name}` must be a cosine, from -1 to 1, got 2."):
-        tiny_config(**{name: 2})
+def test_threshold_of_likeness_is_a_cosine():
+    with refused(ValueError, "`relation_threshold` must be a cosine, from -1 to 1, got 2."):
+        tiny_config(relation_threshold=2)
 
 
 @pytest.mark.parametrize("cell", ["pref_lstm", "lstm", "prompt", "one_vector"])
@@ -365,7 +364,9 @@ def test_only_slots_keep_turns_to_read(cell):
         tiny_config(cell, num_relation_layers=2)
 
 
-def test_matter_threshold_and_share_are_shares():
+def test_other_thresholds_and_shares_are_shares():
+    with refused(ValueError, "`pair_threshold` must be a probability, from 0 to 1, got 2."):
+        tiny_config(pair_threshold=2)
     with refused(ValueError, "`matter_threshold` must be a probability, from 0 to 1, got -0.1."):
         tiny_config(matter_threshold=-0.1)
     with refused(ValueError, "`matter_share` must be a share, from 0 to 1, got 1.5."):

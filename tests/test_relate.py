@@ -17,7 +17,7 @@ SAME, REVERSED, DIFFERENT = range(3)
 
 
 def make_reader(**overrides):
-    model = make_model(num_slots=8, num_relation_layers=2, relation_rank=3, pair_threshold=-1.0, **overrides)
+    model = make_model(num_slots=8, num_relation_layers=2, relation_rank=3, pair_threshold=1.0, **overrides)
     model._encoder = TurnEncoder(make_encoder(), model.tokenizer)
     return model
 
@@ -51,28 +51,29 @@ def test_the_likest_slots_are_read_with_the_turn(count):
     model = make_reader()
     state = store(model, STORED[:count])
     found = relations_of(model, [NEW], state)[0]
-    key = torch.nn.functional.normalize(model.encoder.encode([Turn(NEW)]).pooled, dim=-1)[0]
-    cosines = {j: float(state["keys"][0, j] @ key) for j in range(8) if state["strengths"][0, j] > 0}
-    likest = sorted(cosines, key=cosines.get, reverse=True)[:MAX_PAIRS]
+    by_vectors = model.memory.cell.compare(model.encoder.encode([Turn(NEW)]), state)[0].detach()
+    different = {j: float(by_vectors[j, DIFFERENT]) for j in range(8) if state["strengths"][0, j] > 0}
+    likest = sorted(different, key=different.get)[:MAX_PAIRS]
     assert sorted(found.sum(-1).nonzero().flatten().tolist()) == sorted(likest)
     for j in likest:
         length = int(state["token_mask"][0, j].sum())
         old = model.tokenizer.decode(state["token_ids"][0, j, :length])
         pair = tokenize_turns(model.encoder.tokenizer, [Turn(NEW, agent=old)])
-        expected = model.memory.relation_encoder(model.encoder.backbone, **pair)[0].softmax(0)
-        torch.testing.assert_close(found[j], expected, **TOLERANCE)
+        by_reader = model.memory.relation_encoder(model.encoder.backbone, **pair)[0].softmax(0)
+        expected = by_vectors[j] * by_reader
+        torch.testing.assert_close(found[j], expected / expected.sum(), **TOLERANCE)
 
 
-def test_turns_below_the_threshold_are_not_read():
+def test_turns_that_are_different_by_their_vectors_are_not_read():
     model = make_reader()
     state = store(model, STORED[:MAX_PAIRS])
     every = relations_of(model, [NEW], state)[0].sum(-1)
-    key = torch.nn.functional.normalize(model.encoder.encode([Turn(NEW)]).pooled, dim=-1)[0]
-    cosines = (state["keys"][0, :MAX_PAIRS] @ key).sort().values
-    model.memory_config.pair_threshold = float((cosines[0] + cosines[1]) / 2)
+    by_vectors = model.memory.cell.compare(model.encoder.encode([Turn(NEW)]), state)[0].detach()
+    low, high = by_vectors[:MAX_PAIRS, DIFFERENT].sort().values
+    model.memory_config.pair_threshold = float((low + high) / 2)
     some = relations_of(model, [NEW], state)[0].sum(-1)
     assert [int((x > 0).sum()) for x in (every, some)] == [MAX_PAIRS, MAX_PAIRS - 1]
-    model.memory_config.pair_threshold = 1.0
+    model.memory_config.pair_threshold = 0.0
     assert not relations_of(model, [NEW], state).any()
 
 

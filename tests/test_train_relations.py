@@ -28,18 +28,19 @@ def read(name):
 
 def test_rows_are_the_written_ones_twice_and_the_banks():
     rows = load_relation_rows(load_bank().preferences)
-    assert len(rows) == 2 * 1491 + 917
-    assert rows[:1491] == rows[1491:2982]
-    assert all(len(row.forms) == 4 and len(row.reversed) == len(row.different) == 3 for row in rows[:1491])
-    assert all(len(row.forms) == 2 and len(row.reversed) == len(row.different) == 1 for row in rows[2982:])
+    assert len(rows) == 2 * 3017 + 917
+    assert rows[:3017] == rows[3017:6034]
+    assert all(len(row.forms) == 4 and len(row.reversed) == len(row.different) == 3 for row in rows[:3017])
+    assert all(len(row.forms) == 2 and len(row.reversed) == len(row.different) == 1 for row in rows[6034:])
 
 
 def test_nothing_that_is_measured_with_is_learnt_from():
     learnt = {text for row in load_relation_rows(load_bank().preferences) for text in [*row.forms, *row.reversed]}
     learnt |= {text for row in load_relation_rows(load_bank().preferences) for text in row.different}
     plain = {" ".join(text.lower().split()).rstrip(".!") for text in learnt}
-    held_out = [row[name] for row in read("eval_conflicts.jsonl") for name in ("first", "second")]
-    assert len(held_out) == 480
+    names = ("eval_conflicts.jsonl", "eval_conflicts_dev.jsonl")
+    held_out = [row[name] for file in names for row in read(file) for name in ("first", "second")]
+    assert len(held_out) == 2 * (240 + 300)
     assert not [text for text in held_out if " ".join(text.lower().split()).rstrip(".!") in plain]
 
 
@@ -111,4 +112,4 @@ def test_it_learns_and_the_encoder_stays(tmp_path, monkeypatch, seed):
 
 def test_a_bank_of_ones_own_adds_what_it_has(tmp_path):
     bank = load_bank(bank_files(tmp_path))
-    assert len(load_relation_rows(bank.preferences)) == 2 * 1491 + 6
+    assert len(load_relation_rows(bank.preferences)) == 2 * 3017 + 6

@@ -13,7 +13,7 @@ from tiny_bank import training_files
 
 # What a process's memory is at the end; only the first process writes an adapter.
 SCRIPT = """
-import json, sys
+import json, os, sys
 from accelerate import PartialState
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.training.train_memory import main
@@ -27,6 +27,7 @@ for options in json.loads(sys.argv[1]):
     assert process.num_processes == 2 and process.device.type == "cpu"
     save_file(made[-1].memory.state_dict(), f"{options[-1]}/process{process.process_index}.safetensors")
 process.destroy_process_group()
+os._exit(0)
 """
 
 

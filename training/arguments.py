@@ -76,13 +76,13 @@ class KeyTrainingArguments(TrainingArguments):  # type: ignore[misc]
 class RetrievalTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the stage of gate and relation head. Defaults that differ from `TrainingArguments`: `learning_rate`
-    1e-2, `lr_scheduler_type` cosine, `weight_decay` 0.01, one batch of [`RetrievalSampler`] per step, logging every 50
+    3e-3, `lr_scheduler_type` cosine, `weight_decay` 0.05, one batch of [`RetrievalSampler`] per step, logging every 50
     steps, the last checkpoint kept every 100 steps, no columns removed.
     """
 
-    learning_rate: float = field(default=1e-2)
+    learning_rate: float = field(default=3e-3)
     lr_scheduler_type: str = field(default="cosine")
-    weight_decay: float = field(default=0.01)
+    weight_decay: float = field(default=0.05)
     per_device_train_batch_size: int = field(default=1)
     logging_steps: float = field(default=50)
     save_steps: float = field(default=100)

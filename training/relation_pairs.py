@@ -64,7 +64,7 @@ def draw_pair(
 
     Args:
         rows (`list[RelationRow]`): All of them.
-        neighbours (`list[list[str]]`): As of [`load_neighbours`].
+        neighbours (`list[list[str]]`): As of [`load_neighbours`]; none where a bank has one preference per topic.
         index (`int`): The row that the pair is drawn from.
         rng (`random.Random`): Decides.
     """
@@ -76,7 +76,7 @@ def draw_pair(
     elif relation == REVERSED:
         first, second = said, rng.choice(row.reversed)
     else:
-        kind = rng.randrange(3)
+        kind = rng.choice((0, 1, 2) if neighbours else (0, 2))
         if kind == 0:
             first, second = rng.choice([said, rng.choice(row.reversed)]), rng.choice(row.different)
         elif kind == 1:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pref_lstm.modeling.cell_slots import DIFFERENT, REVERSED, SAME, relation_features
+from pref_lstm.modeling.cell_slots import relation_features
 from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import TurnEncoder
 from rich.progress import track
 
 from .bank import Bank, BankPreference
+from .relation_pairs import draw_pair, load_neighbours, load_relation_rows
 from .train_keys import is_key_topic
 
 
@@ -21,11 +22,11 @@ class RetrievalSampler:
     Draws rows from a bank that need the encoder's vectors only and no LM.
 
     Args:
-        encoder ([`TurnEncoder`]): Encodes every turn and question once, at the start.
-        bank ([`Bank`]): To draw from.
+        encoder ([`TurnEncoder`]): Encodes every turn and question once.
+        bank ([`Bank`]): To draw from; pairs also from the rows of [`load_relation_rows`].
         unrelated (`Sequence[str]`): Messages for which no preference matters (OASST1 prompts of the training part).
         num_rows (`int`, defaults to 128): Relevance rows per batch.
-        num_pairs (`int`, defaults to 128): Relation pairs per batch.
+        num_pairs (`int`, defaults to 256): Relation pairs per batch.
         max_stored (`int`, defaults to 50): Most turns stored in a relevance row.
         unrelated_share (`float`, defaults to 0.5): Share of rows where nothing stored matters.
     """
@@ -36,7 +37,7 @@ class RetrievalSampler:
         bank: Bank,
         unrelated: Sequence[str],
         num_rows: int = 128,
-        num_pairs: int = 128,
+        num_pairs: int = 256,
         max_stored: int = 50,
         unrelated_share: float = 0.5,
     ) -> None:
@@ -44,18 +45,13 @@ class RetrievalSampler:
         self.preferences, topics = bank
         self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
         self.unrelated_share = unrelated_share
-        self.by_topic: dict[str, list[int]] = {}
-        for i, p in enumerate(self.preferences):
-            self.by_topic.setdefault(p.topic, []).append(i)
-        self.topics = list(self.by_topic)
         # The key encoder was trained on the others: there its cosines tell more than they do of a new user.
         self.unseen = [i for i, p in enumerate(self.preferences) if not is_key_topic(p.topic)]
         self.turns = [_turns(p) for p in self.preferences]
         flat = [turn for turns in self.turns for turn in turns]
-        batches = [flat[i : i + 64] for i in range(0, len(flat), 64)]
-        encoded = [relation_features(encoder.encode(b)) for b in track(batches, description="encoding turns")]
-        # For each preference (turns, 2 * width): what turns are compared by; the first half is their vector.
-        self.features = torch.split(torch.cat(encoded), [len(turns) for turns in self.turns])
+        self.keys = torch.split(self._vectors(flat), [len(turns) for turns in self.turns])
+        self.relation_rows, self.neighbours = load_relation_rows(self.preferences), load_neighbours(self.preferences)
+        self.encoded: dict[str, torch.Tensor] = {}
         general = {topic.topic: topic.questions for topic in topics}
         self.questions = {
             i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen
@@ -98,7 +94,7 @@ class RetrievalSampler:
                     label[r] = rng.randrange(count)
                     stored[int(label[r])] = target
             for n, i in enumerate(stored):
-                keys[r, n] = self.features[i][rng.randrange(len(self.preferences[i].forms) + 1), :width]
+                keys[r, n] = self.keys[i][rng.randrange(len(self.turns[i]))]
                 filled[r, n] = True
         return {
             "retrieval_query": query,
@@ -109,37 +105,22 @@ class RetrievalSampler:
         }
 
     def _pairs(self, rng: random.Random) -> dict[str, Any]:
-        firsts, seconds, relations = [], [], []
-        for _ in range(self.num_pairs):
-            i = rng.randrange(len(self.preferences))
-            first, second, relation = self._pair(i, rng)
-            firsts.append(first)
-            seconds.append(second)
-            relations.append(relation)
+        rows = self.relation_rows
+        drawn = [draw_pair(rows, self.neighbours, rng.randrange(len(rows)), rng) for _ in range(self.num_pairs)]
+        firsts, seconds, relations = zip(*drawn, strict=True)
         return {
-            "first": torch.stack(firsts),
-            "second": torch.stack(seconds),
+            "first": torch.cat([self._relation_features(text) for text in firsts]),
+            "second": torch.cat([self._relation_features(text) for text in seconds]),
             "relation": torch.tensor(relations),
         }
 
-    def _pair(self, i: int, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor, int]:
-        own = self.features[i]
-        forms = len(self.preferences[i].forms)
-        relation = rng.choice((SAME, REVERSED, DIFFERENT))
-        if relation == SAME:
-            first, second = own[rng.sample(range(forms), 2)]
-        elif relation == REVERSED:
-            first, second = rng.sample([own[rng.randrange(forms)], own[forms]], 2)
-        elif len(own) > forms + 1 and rng.random() < 0.5:
-            first, second = rng.sample([own[rng.randrange(forms + 1)], own[forms + 1]], 2)
-        else:
-            # Half of them of the same topic: those are the ones that are mistaken for the same or the reverse.
-            topic = self.preferences[i].topic if rng.random() < 0.5 else rng.choice(self.topics)
-            j = rng.choice([j for j in self.by_topic[topic] if j != i] or [(i + 1) % len(self.preferences)])
-            first, second = rng.choice(list(own)), rng.choice(list(self.features[j]))
-        return first, second, relation
+    def _relation_features(self, text: str) -> torch.Tensor:
+        # One by one: in a batch they would depend, in the last bits, on where a run was resumed.
+        if text not in self.encoded:
+            self.encoded[text] = relation_features(self.encoder.encode([Turn(text)]))
+        return self.encoded[text]
 
 
 def _turns(p: BankPreference) -> list[Turn]:
-    """The forms of a preference, its opposite, and another one on the same matter where there is one."""
-    return [*p.forms, Turn(p.opposite), *([Turn(p.different)] if p.different else [])]
+    """The forms of a preference and its opposite."""
+    return [*p.forms, Turn(p.opposite)]

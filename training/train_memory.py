@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -184,6 +185,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     status = main()
-    # Left to the end of the interpreter, threads of a process group now and then abort a run that is done.
-    PartialState().destroy_process_group()
+    if PartialState().num_processes > 1:
+        # Left to the end of the interpreter, threads of the process group abort one run in some eighty that is done.
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
