@@ -17,8 +17,9 @@ SAME, REVERSED, DIFFERENT = range(3)
 # Least cosine of a query with a turn that may have something to do with it, and how far above this, and above the third
 # best turn, one stands apart.
 UNRELATED, APART = 0.1, 0.1
-# From this probability on two turns say the same, or are different whatever else speaks for one matter.
-SURELY = 0.9
+# From these probabilities on a turn says what is stored already, and two turns are different whatever else speaks for
+# one matter.
+REPEATED, SURELY = 0.8, 0.9
 
 
 class SlotCell(MemoryCell):
@@ -30,7 +31,7 @@ class SlotCell(MemoryCell):
     the turn reverses it, the turn is let in unless a slot surely says the same: what is kept twice does less harm than
     a change of mind that is not heard.
 
-        f_j = 1 - [argmax p_j = reversed],    i = 1 - max_j [p_j(same) >= 0.9]
+        f_j = 1 - [argmax p_j = reversed],    i = 1 - max_j [p_j(same) >= 0.8]
         strength_j <- f_j * strength_j,     strength_new <- i
 
     The gates are hard, with straight-through gradients. What is written is not synthesised from a vector: it is the
@@ -150,7 +151,7 @@ class SlotCell(MemoryCell):
         same, reversed_, different = relations.unbind(-1)
         # Of a nan neither is true: it takes nothing away.
         keep = filled & ~(reversed_ > torch.maximum(same, different))  # the forget gate, f_j
-        is_new = ~(same >= SURELY).any(dim=1)  # the input gate, i
+        is_new = ~(same >= REPEATED).any(dim=1)  # the input gate, i
         strengths = torch.where(keep, state["strengths"] * straight_through(1 - reversed_), 0.0)
 
         num_slots = self.config.num_slots

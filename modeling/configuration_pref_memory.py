@@ -68,7 +68,7 @@ class PrefMemoryConfig(PeftConfig):
         num_relation_layers (`int`, defaults to 0): How many of the encoder's last layers read a new turn and a like
             stored one as a pair, with changes of low rank (`slots`), see [`RelationEncoder`]; 0 compares vectors alone.
         relation_rank (`int`, defaults to 16): Rank of these changes.
-        pair_threshold (`float`, defaults to 0.5): A new turn and a stored one are read as a pair where their vectors
+        pair_threshold (`float`, defaults to 0.4): A new turn and a stored one are read as a pair where their vectors
             give *different* a probability below this.
         matter_threshold (`float`, defaults to 0.2): Two stored turns are on the same matter where the probability of
             their being *different* is below this: of these the latest is read (`slots`).
@@ -106,7 +106,7 @@ class PrefMemoryConfig(PeftConfig):
     relation_threshold: float = field(default=0.7)
     num_relation_layers: int = field(default=0)
     relation_rank: int = field(default=16)
-    pair_threshold: float = field(default=0.5)
+    pair_threshold: float = field(default=0.4)
     matter_threshold: float = field(default=0.2)
     matter_margin: float = field(default=0.1)
     matter_share: float = field(default=0.6)

@@ -9,7 +9,7 @@ from torch import nn
 from .cell import CellReadout, Embed
 from .cell_one_vector import OneVectorCell
 from .cell_prompt import PromptCell
-from .cell_slots import APART, DIFFERENT, REVERSED, SAME, SURELY, UNRELATED, SlotCell
+from .cell_slots import APART, DIFFERENT, REPEATED, REVERSED, SAME, SURELY, UNRELATED, SlotCell
 from .cell_vector import LSTMCell, PrefLSTMCell, VectorCell
 from .memory_state import MemoryState
 from .outputs import EncodedTurn
@@ -141,7 +141,7 @@ def _write_slots(cell: SlotCell, turn: EncodedTurn, row: Row, relations: torch.T
             p = relations[j]
         same = torch.maximum(same, p[SAME])
         likeliest = int(p.argmax()) if p.sum() > 0 else DIFFERENT
-        is_same = is_same or bool(p[SAME] >= SURELY)
+        is_same = is_same or bool(p[SAME] >= REPEATED)
         if likeliest != REVERSED:
             for name in names:
                 new[name][j] = row[name][j]

@@ -72,8 +72,12 @@ class SlotTransform(nn.Module):
             `torch.Tensor` of shape `(batch, num_soft_tokens, hidden_size)`.
         """
         batch, num_frame = len(words), len(frame)
+        # Places that no row of the batch has a word for change nothing, and are half of the work.
+        filled = mask.any(dim=0).nonzero()
+        length = max(self.num_content_tokens, int(filled[-1]) + 1 if len(filled) else 0)
+        words, mask, spoken = words[:, :length], mask[:, :length], spoken[:, :length]
         seen = torch.cat([frame.expand(batch, -1, -1), words], dim=1)
-        inner = self.down(seen / self._size(seen)) + self.places
+        inner = self.down(seen / self._size(seen)) + self.places[: num_frame + length]
         inner = inner + self.spoken * nn.functional.pad(spoken, (num_frame, 0)).unsqueeze(-1)
         inner = torch.cat([inner, self.key_down(key)[:, None]], dim=1)
         missing = nn.functional.pad(~mask, (num_frame, 1), value=False)

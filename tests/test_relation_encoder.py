@@ -67,8 +67,8 @@ def test_it_is_the_encoder_with_merged_weights_and_so_are_its_gradients(num_laye
             grad = weight_of(reference, relations, part, i).grad
             up, down = relations.up[part], relations.down[part]
             assert grad.abs().sum() > 0
-            torch.testing.assert_close(up.grad[i], 2 * grad @ down[i].T, atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(down.grad[i], 2 * up[i].T @ grad, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(up.grad[i], 2 * grad @ down[i].T, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(down.grad[i], 2 * up[i].T @ grad, atol=1e-3, rtol=1e-3)
 
 
 def test_untrained_it_changes_nothing_of_the_encoder():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from importlib.resources import files
 
@@ -13,13 +14,15 @@ from pref_lstm.modeling.turn_encoder import TurnEncoder
 from pref_lstm.modeling.turn_tokenization import tokenize_turns
 from pref_lstm.training.arguments import RelationTrainingArguments
 from pref_lstm.training.bank import Bank, load_bank
-from pref_lstm.training.relation_pairs import RelationRow, draw_pair, load_neighbours, load_relation_rows
+from pref_lstm.training.relation_pairs import RelationRow, draw_pair, draw_read, load_neighbours, load_relation_rows
 from pref_lstm.training.train_relations import RelationLoss, train_relations
 from tiny import ENCODER_WIDTH, make_encoder, make_tokenizer
 from tiny_bank import bank_files
 
 SAME, REVERSED, DIFFERENT = range(3)
+WRITTEN = 3991  # rows of relation_pairs.jsonl
 ROWS = [RelationRow((f"f{i}", f"g{i}"), (f"r{i}", f"s{i}"), (f"d{i}",)) for i in range(3)]
+NEIGHBOURS = [["n1", "n2"], ["n3", "n4"]]
 
 
 def read(name):
@@ -28,10 +31,22 @@ def read(name):
 
 def test_rows_are_the_written_ones_twice_and_the_banks():
     rows = load_relation_rows(load_bank().preferences)
-    assert len(rows) == 2 * 3017 + 917
-    assert rows[:3017] == rows[3017:6034]
-    assert all(len(row.forms) == 4 and len(row.reversed) == len(row.different) == 3 for row in rows[:3017])
-    assert all(len(row.forms) == 2 and len(row.reversed) == len(row.different) == 1 for row in rows[6034:])
+    written, again, of_bank = rows[:WRITTEN], rows[WRITTEN : 2 * WRITTEN], rows[2 * WRITTEN :]
+    assert written == again and len(of_bank) == 917
+    assert all(len(row.forms) == 4 and {len(row.reversed), len(row.different)} <= {2, 3} for row in written)
+    assert all(len(row.forms) == 2 and len(row.reversed) == len(row.different) == 1 for row in of_bank)
+
+
+def test_no_word_of_feeling_or_denial_gives_a_label_away():
+    """At most three times as often after one label as after another: a reader of single words would learn it."""
+    rows = read("relation_pairs.jsonl")
+    for cue in (r"\b(love|loves|hate|hates)\b", r"\b(not|never|\w+n't|dont)\b"):
+        shares = [
+            sum(bool(re.search(cue, text.lower())) for row in rows for text in row[name])
+            / sum(len(row[name]) for row in rows)
+            for name in ("same", "reversed", "different")
+        ]
+        assert max(shares) < max(3 * min(shares), 0.05), (cue, shares)
 
 
 def test_nothing_that_is_measured_with_is_learnt_from():
@@ -49,30 +64,50 @@ def test_neighbours_are_the_preferences_of_a_topic():
     assert sum(map(len, neighbours)) > 1_800 and all(len(set(texts)) == len(texts) > 1 for texts in neighbours)
 
 
+def kind_of(first, second, relation, row):
+    """Which kind of pair it is, after a check that its texts say so: `left`, `neighbours` and `rows` are different."""
+    kinds, rows = {first[0], second[0]}, {first[1], second[1]}
+    if relation == SAME:
+        assert kinds == {"f", "g"} and rows == {str(row)}
+    elif relation == REVERSED:
+        assert len(kinds & {"f", "g"}) == 1 and len(kinds & {"r", "s"}) == 1 and rows == {str(row)}
+    elif "n" in kinds:
+        assert {first, second} in ({"n1", "n2"}, {"n3", "n4"})
+        return "neighbours"
+    else:
+        assert str(row) in rows and (len(rows) == 2 or ("d" in kinds and len(kinds) == 2))
+        return "left" if len(rows) == 1 else "rows"
+    return relation
+
+
 def test_a_pair_relates_as_its_label_says():
+    rng = random.Random(0)
+    found, swapped = Counter(), 0
+    for n in range(3000):
+        first, second, relation = draw_pair(ROWS, NEIGHBOURS, n % 3, rng)
+        found[kind_of(first, second, relation, n % 3)] += 1
+        swapped += relation == REVERSED and second[0] in "fg"
+    expected = {SAME: 1 / 4, REVERSED: 1 / 4, "left": 1 / 6, "neighbours": 1 / 6, "rows": 1 / 6}
+    assert all(abs(found[kind] / 3000 - share) < 0.03 for kind, share in expected.items())
+    assert swapped > 0  # either may come first
+
+
+def test_what_is_read_comes_as_one_pair_of_each_relation_with_a_text_in_common():
     rng = random.Random(0)
     found = Counter()
     for n in range(3000):
-        first, second, relation = draw_pair(ROWS, [["n1", "n2"], ["n3", "n4"]], n % 3, rng)
-        kinds, rows = {first[0], second[0]}, {first[1], second[1]}
-        if relation == SAME:
-            assert kinds == {"f", "g"} and rows == {str(n % 3)}
-        elif relation == REVERSED:
-            assert len(kinds & {"f", "g"}) == 1 and len(kinds & {"r", "s"}) == 1 and rows == {str(n % 3)}
-        elif "n" in kinds:
-            assert {first, second} in ({"n1", "n2"}, {"n3", "n4"})
-        else:
-            assert str(n % 3) in rows and (len(rows) == 2 or ("d" in kinds and len(kinds) == 2))
-        found[relation, "neighbours" if "n" in kinds else len(rows), second[0] in "fg"] += 1
+        pairs = draw_read(ROWS, NEIGHBOURS, n % 3, rng)
+        assert [relation for *_, relation in pairs] == [SAME, REVERSED, DIFFERENT]
+        assert len(set(pairs[0][:2]) & set(pairs[1][:2])) == 1
+        found[kind_of(*pairs[2], n % 3)] += 1
+        assert [kind_of(*pair, n % 3) for pair in pairs[:2]] == [SAME, REVERSED]
+    assert all(abs(found[kind] / 3000 - k / 10) < 0.03 for kind, k in (("left", 6), ("neighbours", 3), ("rows", 1)))
 
-    def share(relation, of=None):
-        return sum(count for key, count in found.items() if key[0] == relation and of in (None, key[1])) / 3000
 
-    assert all(
-        abs(share(r) - expected) < 0.03 for r, expected in ((SAME, 1 / 4), (REVERSED, 1 / 4), (DIFFERENT, 1 / 2))
-    )
-    assert all(abs(share(DIFFERENT, of) - 1 / 6) < 0.02 for of in ("neighbours", 1, 2))
-    assert found[REVERSED, 1, True] > 0  # either may come first
+def test_without_neighbours_the_other_kinds_are_drawn_as_often_as_among_themselves():
+    rng = random.Random(0)
+    found = Counter(kind_of(*draw_read(ROWS, [], n % 3, rng)[2], n % 3) for n in range(2000))
+    assert abs(found["left"] / 2000 - 6 / 7) < 0.03 and found["neighbours"] == 0
 
 
 def test_the_loss_is_the_smoothed_cross_entropy():
@@ -101,7 +136,7 @@ def test_it_learns_and_the_encoder_stays(tmp_path, monkeypatch, seed):
     )
     train_relations(relations, encoder, Bank((), ()), arguments)
     rng = random.Random(9)
-    pairs = [draw_pair(rows, neighbours, n % 8, rng) for n in range(60)]
+    pairs = [pair for n in range(20) for pair in draw_read(rows, neighbours, n % 8, rng)]
     batch = tokenize_turns(encoder.tokenizer, [Turn(second, agent=first) for first, second, _ in pairs])
     found = relations(encoder.backbone, **batch).argmax(-1)
     right = (found == torch.tensor([relation for *_, relation in pairs])).float().mean()
@@ -112,4 +147,4 @@ def test_it_learns_and_the_encoder_stays(tmp_path, monkeypatch, seed):
 
 def test_a_bank_of_ones_own_adds_what_it_has(tmp_path):
     bank = load_bank(bank_files(tmp_path))
-    assert len(load_relation_rows(bank.preferences)) == 2 * 3017 + 6
+    assert len(load_relation_rows(bank.preferences)) == 2 * WRITTEN + 6

@@ -94,15 +94,15 @@ class RetrievalTrainingArguments(TrainingArguments):  # type: ignore[misc]
 class RelationTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the relation encoder's stage. Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3,
-    `lr_scheduler_type` cosine, `warmup_steps` 0.1 of all, `weight_decay` 0.01, `per_device_train_batch_size` 32,
-    logging every 50 steps, the last checkpoint kept every 100 steps, no columns removed.
+    `lr_scheduler_type` cosine, `warmup_steps` 0.1 of all, `weight_decay` 0.01, `per_device_train_batch_size` 11
+    (rows of three pairs), logging every 50 steps, the last checkpoint kept every 100 steps, no columns removed.
     """
 
     learning_rate: float = field(default=1e-3)
     lr_scheduler_type: str = field(default="cosine")
     warmup_steps: float = field(default=0.1)
     weight_decay: float = field(default=0.01)
-    per_device_train_batch_size: int = field(default=32)
+    per_device_train_batch_size: int = field(default=11)
     logging_steps: float = field(default=50)
     save_steps: float = field(default=100)
     save_total_limit: int | None = field(default=1)

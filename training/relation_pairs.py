@@ -59,8 +59,8 @@ def draw_pair(
     rows: list[RelationRow], neighbours: list[list[str]], index: int, rng: random.Random
 ) -> tuple[str, str, int]:
     """
-    Two texts and their relation: half of all pairs are different. Of these a third leave what the row says, a third are
-    two preferences of one topic, and a third texts of two rows.
+    Two texts and their relation, as turns that a memory compares: half of all pairs are different. Of these a third
+    leave what the row says, a third are two preferences of one topic, and a third texts of two rows.
 
     Args:
         rows (`list[RelationRow]`): All of them.
@@ -68,23 +68,54 @@ def draw_pair(
         index (`int`): The row that the pair is drawn from.
         rng (`random.Random`): Decides.
     """
-    row = rows[index]
-    relation = rng.choice(_RELATIONS)
-    said = rng.choice(row.forms) if rng.random() < 0.5 else row.forms[0]
+    said, relation = _said(rows[index], rng), rng.choice(_RELATIONS)
+    return _pair(rows, neighbours, rows[index], said, relation, (1, 1, 1), rng)
+
+
+def draw_read(
+    rows: list[RelationRow], neighbours: list[list[str]], index: int, rng: random.Random
+) -> list[tuple[str, str, int]]:
+    """
+    A pair of each relation, with one text in all of them where the different one is of the same row: beside each other
+    they show what makes the difference. Few pairs have nothing in common, since what is read has been found alike.
+
+    Args:
+        rows, neighbours, index, rng: As for [`draw_pair`].
+    """
+    said = _said(rows[index], rng)
+    relations = (SAME, REVERSED, DIFFERENT)
+    return [_pair(rows, neighbours, rows[index], said, relation, (6, 3, 1), rng) for relation in relations]
+
+
+def _said(row: RelationRow, rng: random.Random) -> str:
+    return rng.choice(row.forms) if rng.random() < 0.5 else row.forms[0]
+
+
+def _pair(
+    rows: list[RelationRow],
+    neighbours: list[list[str]],
+    row: RelationRow,
+    said: str,
+    relation: int,
+    different: tuple[int, int, int],
+    rng: random.Random,
+) -> tuple[str, str, int]:
+    """With `said`; `different` weighs what leaves a row, what has one topic, and what is of two rows."""
     if relation == SAME:
-        first, second = rng.sample(row.forms, 2)
+        first, second = said, rng.choice([form for form in row.forms if form != said] or [said])
     elif relation == REVERSED:
         first, second = said, rng.choice(row.reversed)
     else:
-        kind = rng.choice((0, 1, 2) if neighbours else (0, 2))
+        left, near, other = different
+        kind = rng.choices(range(3), (left, near if neighbours else 0, other))[0]
         if kind == 0:
             first, second = rng.choice([said, rng.choice(row.reversed)]), rng.choice(row.different)
         elif kind == 1:
             first, second = rng.sample(rng.choice(neighbours), 2)
         else:
-            other = rng.choice(rows)
-            while other == row:
-                other = rng.choice(rows)
+            beside = rng.choice(rows)
+            while beside == row:
+                beside = rng.choice(rows)
             first = rng.choice([*row.forms, *row.reversed])
-            second = rng.choice([*other.forms, *other.reversed, *other.different])
+            second = rng.choice([*beside.forms, *beside.reversed, *beside.different])
     return (second, first, relation) if rng.random() < _SWAPPED_SHARE else (first, second, relation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -49,21 +49,22 @@ class RetrievalSampler:
         self.unseen = [i for i, p in enumerate(self.preferences) if not is_key_topic(p.topic)]
         self.turns = [_turns(p) for p in self.preferences]
         flat = [turn for turns in self.turns for turn in turns]
-        self.keys = torch.split(self._vectors(flat), [len(turns) for turns in self.turns])
+        self.keys = torch.split(_in_batches(encoder.encode_pooled, flat), [len(turns) for turns in self.turns])
         self.relation_rows, self.neighbours = load_relation_rows(self.preferences), load_neighbours(self.preferences)
         self.encoded: dict[str, torch.Tensor] = {}
+        self.beside: dict[str, list[str]] = {}
+        for row in self.relation_rows:
+            own = [t for t in dict.fromkeys([*row.forms, *row.reversed, *row.different]) if t not in self.beside]
+            self.beside |= dict.fromkeys(own, own)
         general = {topic.topic: topic.questions for topic in topics}
         self.questions = {
             i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen
         }
         texts = sorted({q for questions in self.questions.values() for q in questions})
         self.question_index = {text: i for i, text in enumerate(texts)}
-        self.question_vectors = self._vectors([Turn(text) for text in texts])
-        self.unrelated_vectors = self._vectors([Turn(text) for text in unrelated if text.strip()])
-
-    def _vectors(self, turns: Sequence[Turn]) -> torch.Tensor:
-        batches = [turns[i : i + 64] for i in range(0, len(turns), 64)]
-        return torch.cat([self.encoder.encode_pooled(b) for b in track(batches, description="encoding messages")])
+        # As the memory is asked: of a long message both ends are read.
+        self.question_vectors = _in_batches(encoder.encode_query, texts)
+        self.unrelated_vectors = _in_batches(encoder.encode_query, [text for text in unrelated if text.strip()])
 
     def __call__(self, rng: random.Random) -> dict[str, torch.Tensor | Any]:
         """
@@ -115,10 +116,17 @@ class RetrievalSampler:
         }
 
     def _relation_features(self, text: str) -> torch.Tensor:
-        # One by one: in a batch they would depend, in the last bits, on where a run was resumed.
+        # A row's texts always together: as drawn they would depend, in the last bits, on where a run was resumed.
         if text not in self.encoded:
-            self.encoded[text] = relation_features(self.encoder.encode([Turn(text)]))
+            texts = self.beside.get(text, [text])
+            features = relation_features(self.encoder.encode([Turn(t) for t in texts]))
+            self.encoded |= dict(zip(texts, features.split(1), strict=True))
         return self.encoded[text]
+
+
+def _in_batches(encode: Callable[[list[Any]], torch.Tensor], messages: list[Any]) -> torch.Tensor:
+    batches = [messages[i : i + 64] for i in range(0, len(messages), 64)]
+    return torch.cat([encode(batch) for batch in track(batches, description="encoding messages")])
 
 
 def _turns(p: BankPreference) -> list[Turn]:

@@ -18,7 +18,7 @@ from transformers import Trainer
 
 from .arguments import RelationTrainingArguments
 from .bank import Bank
-from .relation_pairs import draw_pair, load_neighbours, load_relation_rows
+from .relation_pairs import draw_read, load_neighbours, load_relation_rows
 from .resume import train_from_last
 
 _LABEL_SMOOTHING = 0.05
@@ -59,7 +59,8 @@ def train_relations(
 
     def collate(batch: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         rng = random.Random(f"relations {batch[0]['index']}")
-        firsts, seconds, relations = zip(*[draw_pair(rows, neighbours, row["row"], rng) for row in batch], strict=True)
+        drawn = [pair for row in batch for pair in draw_read(rows, neighbours, row["row"], rng)]
+        firsts, seconds, relations = zip(*drawn, strict=True)
         pairs = [Turn(second, agent=first) for first, second in zip(firsts, seconds, strict=True)]
         return {**tokenize_turns(encoder.tokenizer, pairs), "relation": torch.tensor(relations)}
 
