@@ -120,7 +120,7 @@ class RetrievalSampler:
         if text not in self.encoded:
             texts = self.beside.get(text, [text])
             features = relation_features(self.encoder.encode([Turn(t) for t in texts]))
-            self.encoded |= dict(zip(texts, features.split(1), strict=True))
+            self.encoded |= dict(zip(texts, torch.split(features, 1), strict=True))
         return self.encoded[text]
 
 
