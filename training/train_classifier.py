@@ -24,6 +24,7 @@ from .classifier_trainer import (
     predict_probabilities,
 )
 from .data_sources import ALPSBENCH, BANK, OASST1, SYNTHETIC
+from .resume import train_from_last
 
 # Fields of `PreferenceClassifierConfig`. `paper`: arXiv 2507.03042, section on the classifier.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -94,8 +95,7 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
         processing_class=tokenizer,
         callbacks=[CardCallback(facts)],
     )
-    checkpoints = sorted(output.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or bool(checkpoints))
+    train_from_last(trainer)
     probabilities = predict_probabilities(model, cached["validation"], collator)
     validation = turns["validation"]
     model.config.threshold = calibrate_threshold(probabilities, validation["labels"][:], validation["source"][:])
