@@ -301,6 +301,8 @@ def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch,
         torch.testing.assert_close(value, resumed.get_parameter(name), atol=1e-5, rtol=1e-4, msg=name)
     ended = train_classifier.main([*arguments, "--num_train_epochs", "4"])  # takes no further step
     assert all(torch.equal(value, ended.get_parameter(name)) for name, value in resumed.named_parameters())
+    with pytest.raises(ValueError, match="nowhere"):
+        train_classifier.main([*arguments, "--resume_from_checkpoint", str(tmp_path / "nowhere")])
 
     data = tmp_path / "turns.jsonl"
     rows = tiny_data()["validation"]

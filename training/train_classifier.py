@@ -95,7 +95,10 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
         processing_class=tokenizer,
         callbacks=[CardCallback(facts)],
     )
-    train_from_last(trainer)
+    if args.resume_from_checkpoint:  # one that is named
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    else:
+        train_from_last(trainer)
     probabilities = predict_probabilities(model, cached["validation"], collator)
     validation = turns["validation"]
     model.config.threshold = calibrate_threshold(probabilities, validation["labels"][:], validation["source"][:])
