@@ -12,25 +12,23 @@ from pref_lstm.modeling.turn import Turn
 from pref_lstm.modeling.turn_encoder import TurnEncoder
 from rich.progress import track
 
-from .bank import Bank
+from .bank import Bank, BankPreference
 from .relation_pairs import draw_pair, load_neighbours, load_relation_rows
-from .relevance_rows import relevance_rows
 from .train_keys import is_key_topic
 
 
 class RetrievalSampler:
     """
-    Draws rows that need the encoder's vectors only and no LM.
+    Draws rows from a bank that need the encoder's vectors only and no LM.
 
     Args:
         encoder ([`TurnEncoder`]): Encodes every turn and question once.
-        bank ([`Bank`]): To draw from, by [`relevance_rows`]; pairs by [`load_relation_rows`].
+        bank ([`Bank`]): To draw from; pairs also from the rows of [`load_relation_rows`].
         unrelated (`Sequence[str]`): Messages for which no preference matters (OASST1 prompts of the training part).
         num_rows (`int`, defaults to 128): Relevance rows per batch.
         num_pairs (`int`, defaults to 256): Relation pairs per batch.
         max_stored (`int`, defaults to 50): Most turns stored in a relevance row.
-        unrelated_share (`float`, defaults to 0.5): Share of rows where nothing stored matters. Half of these have an
-            unrelated message, the others a question about what is not stored, or one that is near to a stored turn.
+        unrelated_share (`float`, defaults to 0.5): Share of rows where nothing stored matters.
     """
 
     def __init__(
@@ -44,22 +42,25 @@ class RetrievalSampler:
         unrelated_share: float = 0.5,
     ) -> None:
         self.encoder = encoder
+        self.preferences, topics = bank
         self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
         self.unrelated_share = unrelated_share
         # The key encoder was trained on the others: there its cosines tell more than they do of a new user.
-        self.rows = [row for row in relevance_rows(bank) if not is_key_topic(row.topic)]
-        turns = [[*row.forms, *row.revised] for row in self.rows]
-        flat = [turn for of_row in turns for turn in of_row]
-        self.keys = torch.split(_in_batches(encoder.encode_pooled, flat), [len(of_row) for of_row in turns])
-        self.relation_rows, self.neighbours = load_relation_rows(bank.preferences), load_neighbours(bank.preferences)
+        self.unseen = [i for i, p in enumerate(self.preferences) if not is_key_topic(p.topic)]
+        self.turns = [_turns(p) for p in self.preferences]
+        flat = [turn for turns in self.turns for turn in turns]
+        self.keys = torch.split(_in_batches(encoder.encode_pooled, flat), [len(turns) for turns in self.turns])
+        self.relation_rows, self.neighbours = load_relation_rows(self.preferences), load_neighbours(self.preferences)
         self.encoded: dict[str, torch.Tensor] = {}
         self.beside: dict[str, list[str]] = {}
         for row in self.relation_rows:
             own = [t for t in dict.fromkeys([*row.forms, *row.reversed, *row.different]) if t not in self.beside]
             self.beside |= dict.fromkeys(own, own)
-        general = {topic.topic: topic.questions for topic in bank.topics}
-        self.questions = [[*row.questions, *general.get(row.topic, ())] for row in self.rows]
-        texts = sorted({q for asked in self.questions for q in asked} | {q for row in self.rows for q in row.near})
+        general = {topic.topic: topic.questions for topic in topics}
+        self.questions = {
+            i: [*self.preferences[i].questions, *general.get(self.preferences[i].topic, ())] for i in self.unseen
+        }
+        texts = sorted({q for questions in self.questions.values() for q in questions})
         self.question_index = {text: i for i, text in enumerate(texts)}
         # As the memory is asked: of a long message both ends are read.
         self.question_vectors = _in_batches(encoder.encode_query, texts)
@@ -78,24 +79,23 @@ class RetrievalSampler:
         query, label = torch.zeros(self.num_rows, width), torch.full((self.num_rows,), -1)
         for r in range(self.num_rows):
             count = round(self.max_stored ** rng.random())  # few and many alike
-            target = rng.randrange(len(self.rows))
-            topic = self.rows[target].topic
+            target = rng.choice(self.unseen)
+            topic = self.preferences[target].topic
             stored: list[int] = []
             while len(stored) < count:
-                i = rng.randrange(len(self.rows))
-                if self.rows[i].topic != topic:
+                i = rng.choice(self.unseen)
+                if self.preferences[i].topic != topic:
                     stored.append(i)
-            draw, place = rng.random(), rng.randrange(count)
+            draw = rng.random()
             if draw < 0.5 * self.unrelated_share:
                 query[r] = self.unrelated_vectors[rng.randrange(len(self.unrelated_vectors))]
-            elif draw < self.unrelated_share and self.rows[target].near and rng.random() < 0.5:
-                query[r], stored[place] = self._asked(rng.choice(self.rows[target].near)), target
             else:
-                query[r] = self._asked(rng.choice(self.questions[target]))
+                query[r] = self.question_vectors[self.question_index[rng.choice(self.questions[target])]]
                 if draw >= self.unrelated_share:
-                    label[r], stored[place] = place, target
+                    label[r] = rng.randrange(count)
+                    stored[int(label[r])] = target
             for n, i in enumerate(stored):
-                keys[r, n] = rng.choice(self.keys[i])
+                keys[r, n] = self.keys[i][rng.randrange(len(self.turns[i]))]
                 filled[r, n] = True
         return {
             "retrieval_query": query,
@@ -104,9 +104,6 @@ class RetrievalSampler:
             "retrieval_label": label,
             **self._pairs(rng),
         }
-
-    def _asked(self, text: str) -> torch.Tensor:
-        return self.question_vectors[self.question_index[text]]
 
     def _pairs(self, rng: random.Random) -> dict[str, Any]:
         rows = self.relation_rows
@@ -130,3 +127,8 @@ class RetrievalSampler:
 def _in_batches(encode: Callable[[list[Any]], torch.Tensor], messages: list[Any]) -> torch.Tensor:
     batches = [messages[i : i + 64] for i in range(0, len(messages), 64)]
     return torch.cat([encode(batch) for batch in track(batches, description="encoding messages")])
+
+
+def _turns(p: BankPreference) -> list[Turn]:
+    """The forms of a preference and its opposite."""
+    return [*p.forms, Turn(p.opposite)]
