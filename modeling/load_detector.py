@@ -50,5 +50,5 @@ def load_detector(
     if name == HEURISTIC:
         return HeuristicDetector()
     model = load_classifier(name, revision, token)
-    tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(model.config.encoder_name_or_path))
+    tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(model.config.encoder_name_or_path), token=token)
     return ClassifierDetector(model, tokenizer)

@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from .whole_file import write_whole
+
 if TYPE_CHECKING:
     from .pref_memory import PrefMemory
 
@@ -78,7 +80,7 @@ class MemoryState:
 
     def save(self, path: str | Path, memory: PrefMemory) -> None:
         """
-        Write the state to a file, whole or not at all.
+        Write the state to a file, whole or not at all, readable by its owner only if it is new.
 
         Args:
             path (`str`): The file.
@@ -88,10 +90,7 @@ class MemoryState:
             ValueError: as for [`PrefMemory.check_state`].
         """
         memory.check_state(self)
-        path = Path(path)
-        scratch = path.with_name(f".{path.name}.tmp")
-        scratch.write_bytes(self.to_bytes(memory.fingerprint()))
-        scratch.replace(path)
+        write_whole(Path(path), self.to_bytes(memory.fingerprint()))
 
     @staticmethod
     def load(path: str | Path, memory: PrefMemory) -> MemoryState:

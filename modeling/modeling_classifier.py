@@ -88,6 +88,7 @@ class PreferenceClassifier(PreTrainedModel):
         Returns what [`~transformers.PreTrainedModel.from_pretrained`] returns, in evaluation mode.
         """
         kwargs.setdefault("dtype", torch.float32)
+        kwargs["use_safetensors"] = True  # a repository named by somebody else's adapter must not bring pickled weights
         loaded = super().from_pretrained(path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if encoder is None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from .text_tokenizer import tokenize_text
+
 # Private-use characters stand for the messages while the template is rendered: the template never sees their text.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
@@ -22,7 +24,7 @@ def build_prompt(
     Token ids of a conversation under the LM's chat template, with a block of placeholders at the end of user messages.
 
     The template is rendered around stand-ins. A message that spells `<|im_end|>` or the placeholder's name is tokenised
-    by itself with `split_special_tokens`, so it stays text; without blocks the ids of all others are those of
+    by itself with [`tokenize_text`], so it stays text; without blocks the ids of all others are those of
     `apply_chat_template`. White space around a message is dropped.
 
     Args:
@@ -62,8 +64,8 @@ def build_prompt(
     parts.append(rest)
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
 
-    def encode(text: str, is_data: bool = False) -> list[int]:
-        out: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=is_data)["input_ids"]
+    def encode(text: str) -> list[int]:
+        out: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return out if text else []
 
     def controls(text: str) -> list[int]:
@@ -76,7 +78,7 @@ def build_prompt(
         if controls(before + content + after) == controls(before) + controls(after):
             pending += content
         else:
-            ids += encode(pending) + encode(content, is_data=True)
+            ids += encode(pending) + list(tokenize_text(tokenizer, content)["input_ids"])
             pending = ""
         if i < len(blocks) and blocks[i]:
             ids += encode(pending) + [int(memory_token_id or 0)] * blocks[i]

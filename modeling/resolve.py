@@ -109,7 +109,8 @@ def load_language_model(name: str = DEFAULT_LM, **kwargs: Any) -> tuple[PreTrain
     revision = {"revision": kwargs["revision"]} if kwargs.get("revision") and source == name else {}
     if source != name:
         kwargs.pop("revision", None)
-    tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **revision)
+    hub = {name: kwargs[name] for name in ("token", "cache_dir", "local_files_only") if name in kwargs}
+    tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **revision, **hub)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(source, **kwargs)
@@ -117,7 +118,11 @@ def load_language_model(name: str = DEFAULT_LM, **kwargs: Any) -> tuple[PreTrain
         model.config._name_or_path = EMBEDDED[name].hub_id if name in EMBEDDED else name
         model.name_or_path = model.config._name_or_path
     # transformers does not say which commit it loaded; the cache's folder is called after it.
-    cached = None if Path(source).exists() else try_to_load_from_cache(source, "config.json", **revision)
+    cached = (
+        None
+        if Path(source).exists()
+        else try_to_load_from_cache(source, "config.json", cache_dir=kwargs.get("cache_dir"), **revision)
+    )
     if isinstance(cached, str):
         model.config._commit_hash = Path(cached).parent.name
     return model.eval(), tokenizer

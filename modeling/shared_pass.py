@@ -37,8 +37,9 @@ def detect_and_encode(
 
 
 def shares_backbone(encoder: TurnEncoder, detector: Detector) -> bool:
-    """Whether the detector's classifier was made for this encoder, and reads as much of a turn."""
+    """Whether the detector's classifier was made for this encoder, reads as much of a turn, and computes as it does."""
     if not isinstance(detector, ClassifierDetector):
         return False
-    config = detector.model.config
-    return bool(config.encoder_name_or_path == encoder.name and config.max_length == MAX_USER_LENGTH)
+    model, config, weight = detector.model, detector.model.config, next(encoder.backbone.parameters())
+    is_made_for = config.encoder_name_or_path == encoder.name and config.max_length == MAX_USER_LENGTH
+    return bool(is_made_for and model.device == weight.device and model.dtype == weight.dtype)

@@ -46,11 +46,21 @@ class Detection:
         probability (`float`): Probability in [0, 1] that the turn reveals a preference of its user.
         is_preference (`bool`): Whether the turn is let into the memory.
         reason (`str`): Why, in words for a person: the matched rule, or the probability against the threshold.
+
+    Raises:
+        ValueError: if the probability is no number from 0 to 1.
     """
 
     probability: float
     is_preference: bool
     reason: str
+
+    def __post_init__(self) -> None:
+        # Numbers of NumPy and PyTorch too, as plain ones: SQLite would store theirs as bytes.
+        for name, kind in (("probability", float), ("is_preference", bool), ("reason", str)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"`Detection.probability` must be from 0 to 1, got {self.probability}. Mend the detector.")
 
 
 @runtime_checkable

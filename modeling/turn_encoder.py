@@ -14,6 +14,7 @@ from .key_encoder import KeyEncoder
 from .outputs import EncodedTurn, EncoderPass
 from .resolve import resolve_encoder
 from .salience import token_salience
+from .text_tokenizer import tokenize_text
 from .turn import Turn
 from .turn_tokenization import (
     MAX_QUERY_LENGTH,
@@ -193,10 +194,7 @@ class TurnEncoder:
         return keep_ends(spans, MAX_USER_LENGTH)  # as tokenize_turns does
 
     def _lm_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        # Text is data: a control token spelled out in it stays the characters that it is.
-        out = self.lm_tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True, verbose=False
-        )
+        out = tokenize_text(self.lm_tokenizer, text, return_offsets_mapping=True, verbose=False)
         return keep_ends(out["input_ids"], MAX_LM_TOKENS), keep_ends(out["offset_mapping"], MAX_LM_TOKENS)
 
 

@@ -99,7 +99,7 @@ class _Chat:
                 elif text:
                     self.say(text)
             except KeyboardInterrupt:
-                self.console.print("\n[dim](interrupted; what you said is stored if it was let in)[/]")
+                self.console.print("\n[dim](interrupted; /memory shows what is stored)[/]")
             except (ValueError, OSError) as error:  # of this line: a locked file, half a character, no slots to tell of
                 self.console.print(f"\n[red]{escape(str(error))}[/]")
 
@@ -166,8 +166,9 @@ class _Chat:
         except LookupError as error:
             self.console.print(f"[red]{escape(str(error))}[/]")
             return
-        except OSError:  # the turn may be gone from the ledger already
+        except (OSError, KeyboardInterrupt):  # the turn may be gone from the ledger already
             self.take_back(number)
+            self.session.state = self.store.state(self.user)
             raise
         said_since = self.take_back(number)
         self.session.state = self.store.state(self.user)

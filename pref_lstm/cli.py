@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:  # timeouts, full disks and the Hub's errors are OSErrors
         print(f"pref-lstm {arguments.command}: {error}", file=sys.stderr)
         return 2
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pref_lstm.modeling.whole_file import write_whole
+
 
 class ConversationLog:
     """
@@ -26,13 +28,11 @@ class ConversationLog:
         self.rows: list[dict[str, Any]] = []
 
     def write(self) -> None:
-        """Write the rows in the place of what the file held, whole or not at all."""
+        """Write the rows in the place of what the file held, whole or not at all; a new file is its owner's only."""
         if self._path is None:
             return
         text = json.dumps(self.rows, indent=2, ensure_ascii=False) + "\n"
         if self._path.exists() and not self._path.is_file():  # a terminal or a pipe
             self._path.write_text(text, encoding="utf-8")
             return
-        scratch = self._path.with_name(f".{self._path.name}.tmp")
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(self._path)
+        write_whole(self._path, text.encode())

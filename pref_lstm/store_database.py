@@ -13,7 +13,7 @@ from pathlib import Path
 from .store_schema import PAGE_SIZE, prepare_schema
 
 BUSY_TIMEOUT = 30.0  # seconds
-_MAGIC, _MIN_SIZE = b"SQLite format 3\0", 512
+_MIN_SIZE = 512
 
 
 def _decode(data: bytes) -> str:
@@ -25,12 +25,18 @@ def _decode(data: bytes) -> str:
     raise sqlite3.DatabaseError(position)
 
 
-def _check_header(path: Path) -> None:
-    """SQLite takes some short files of anything for empty ones, and would write over them."""
-    if path.is_file() and (size := path.stat().st_size):
-        with path.open("rb") as file:
-            if size < _MIN_SIZE or file.read(len(_MAGIC)) != _MAGIC:
-                raise sqlite3.DatabaseError("file is not a database")
+def _prepare_file(path: Path) -> None:
+    """
+    Make the file where there is none, and refuse one so short that SQLite may take it for an empty one.
+
+    A file that is there is never opened here: closing it would drop the locks of all connections that this process has
+    to it, and others would take the log away from under them ("How To Corrupt An SQLite Database File", 2.2).
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        if path.is_file() and 0 < path.stat().st_size < _MIN_SIZE:
+            raise sqlite3.DatabaseError("file is not a database") from None
 
 
 class StoreDatabase:
@@ -54,8 +60,7 @@ class StoreDatabase:
         self._connections: dict[int, sqlite3.Connection] = {}
         self._pid: int | None = os.getpid()
         with self._explained():
-            self.path.touch(mode=0o600)
-            _check_header(self.path)
+            _prepare_file(self.path)
             connection = self._connection()
             try:
                 # In this order: a file that is something else must not be turned to WAL mode.

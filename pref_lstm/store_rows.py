@@ -65,6 +65,8 @@ def _parse_turn(row: tuple[object, ...]) -> StoredTurn:
         has_offset = datetime.fromisoformat(stored.time).tzinfo is not None
     except ValueError:  # its message would quote the value
         has_offset = False
+    if not 0 <= stored.probability <= 1:
+        raise sqlite3.DatabaseError("a row of the ledger has a probability that is none")
     if not has_offset:
         raise sqlite3.DatabaseError("a row of the ledger has no valid time")
     return stored

@@ -141,23 +141,27 @@ def test_ctrl_c_leaves_a_log_and_a_conversation_that_goes_on(talk, sessions, tmp
 
     monkeypatch.setattr(ChatSession, "answer", interrupted)
     shown = talk("I love tea zqx1", "what now", "/forget 1", "what then", arguments=["--json", str(log)])
-    assert "interrupted; what you said is stored if it was let in" in shown
+    assert "interrupted; /memory shows what is stored" in shown
     assert [row["user"] for row in json.loads(log.read_text())] == ["what then"]
     with pytest.raises(KeyboardInterrupt):
         talk("what now", KeyboardInterrupt(), arguments=["--json", str(log)])
     assert [row["user"] for row in json.loads(log.read_text())] == ["what now"]
 
 
-def test_a_store_that_fails_after_deleting_leaves_nothing_in_the_conversation(talk, sessions, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [TimeoutError("another connection kept reading"), KeyboardInterrupt()])
+def test_a_store_that_fails_after_deleting_leaves_nothing_in_the_conversation(
+    talk, sessions, tmp_path, monkeypatch, error
+):
     log = tmp_path / "talk.json"
 
     def busy(self):
-        raise TimeoutError("another connection kept reading")
+        raise error
 
     monkeypatch.setattr(StoreDatabase, "clear_log", busy)
-    shown = talk("I love tea zqx1", "/forget 1", arguments=["--json", str(log)])
-    assert "another connection kept reading" in shown and "is forgotten" not in shown
+    shown = talk("I love tea zqx1", "/forget 1", "/why", arguments=["--json", str(log)])
+    assert (str(error) or "interrupted") in shown and "is forgotten" not in shown
     assert sessions[0].messages == [] and b"zqx1" not in raw_bytes(log)
+    assert int(sessions[0].state["writes"]) == 0
 
 
 def test_a_line_that_fails_ends_no_conversation(talk, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from pref_lstm.training.classifier_trainer import (
     cache_hidden_states,
     predict_probabilities,
 )
+from safetensors.torch import load_file
 from tiny import TOLERANCE
 from tiny_classifier import save_tiny_encoder, tiny_encoder, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
@@ -374,3 +375,12 @@ def test_alpsbench_drops_blank_turns_and_splits_by_session(tmp_path):
     turns = load_alpsbench(file)
     assert len(turns) == 6 and {turn["agent"] for turn in turns} == {""}
     assert {turn["split"] for turn in turns} == {"train", "test"}
+
+
+def test_pickled_weights_are_not_opened(tmp_path):
+    make().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        PreferenceClassifier.from_pretrained(str(tmp_path), encoder=tiny_encoder())

@@ -47,8 +47,11 @@ def _fake(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(cli, "import_module", lambda name: module)
 
 
-def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    _fake(monkeypatch, ValueError("expected this, got that"))
+@pytest.mark.parametrize("kind", [ValueError, FileExistsError, TimeoutError, OSError, ImportError])
+def test_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    _fake(monkeypatch, kind("expected this, got that"))
     assert cli.main(["demo"]) == 2
     assert capsys.readouterr().err == "pref-lstm demo: expected this, got that\n"
 

@@ -1,5 +1,7 @@
 """Detector and encoder in one pass of the backbone give what they give apart."""
 
+import copy
+
 import torch
 from pref_lstm.modeling.classifier_detector import ClassifierDetector
 from pref_lstm.modeling.modeling_classifier import PreferenceClassifier
@@ -45,3 +47,12 @@ def test_a_detector_without_a_backbone_gets_the_turns():
     detections, encoded = detect_and_encode(encoder, KeywordDetector(), TURNS)
     assert detections == KeywordDetector().detect(TURNS)
     assert torch.equal(encoded.pooled, encoder.encode(TURNS).pooled)
+
+
+def test_a_detector_of_another_precision_reads_for_itself():
+    encoder, detector = make_pair()
+    encoder.encoder = copy.deepcopy(encoder.encoder)  # the detector's own backbone is another module then
+    detector.model.to(torch.bfloat16)
+    assert not shares_backbone(encoder, detector)
+    detections, encoded = detect_and_encode(encoder, detector, TURNS)
+    assert detections == detector.detect(TURNS) and encoded.pooled.dtype == torch.float32

@@ -59,6 +59,12 @@ def test_guidance_changes_after_the_early_tokens():
     assert not torch.allclose(same[32:], changed[32:], atol=1e-3)
 
 
+def test_a_whole_number_guides_as_its_fraction_does():
+    rows = Dataset.from_list([row(" ".join(["tea", "cats", "jazz", "rain"] * 9), 0)])
+    whole, fraction = (add_teacher(rows, make_lm(), TOKENIZER, strength, 36, 0.5)[0] for strength in (1, 1.0))
+    assert whole["teacher_logits"] == fraction["teacher_logits"]
+
+
 def test_an_empty_answer_is_the_lms_own():
     questions = ["what should i drink ?", "where ?", "plan a trip"]
     out = taught([row("", 2, q) for q in questions] + [row("tea", 1, questions[0])])

@@ -5,6 +5,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -245,3 +247,25 @@ def test_a_writer_that_stays_is_named(model, path, monkeypatch):
         )
         writer.close()
         assert store.observe("ada", Turn("I love tea")).id == 1
+
+
+def test_a_second_opening_keeps_the_locks_of_the_first(model, path):
+    """Closing any handle of a file drops a process's locks on it; others would then delete the log in use."""
+    others = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit(); c.close()"
+    with open_store(path, model) as first:
+        first.observe("ada", Turn("I love tea"))
+        for close in (True, False):
+            second = open_store(path, model)
+            if close:
+                second.close()
+            change = f"INSERT INTO users (bucket, next_turn, name) VALUES (1, 1, 'other {close}')"
+            subprocess.run([sys.executable, "-c", others, str(path), change], check=True)
+            first.observe("ada", Turn(f"I love cats {close}"))
+        second.close()
+        seen = (
+            "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM turns').fetchone())"
+        )
+        out = subprocess.run([sys.executable, "-c", seen, str(path)], check=True, capture_output=True, text=True)
+        assert out.stdout.strip() == "(3,)"
+    with open_store(path, model) as later:
+        assert later.users() == ["ada", "other False", "other True"] and len(later.history("ada")) == 3

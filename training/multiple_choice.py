@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pref_lstm.modeling.text_tokenizer import tokenize_text
+
 from .likelihood import AnswerScorer, Reading
 from .prefeval import PrefEvalItem
 
@@ -21,7 +23,7 @@ def choice_accuracy(scorer: AnswerScorer, readings: Sequence[Reading], items: Se
     """
     tokenizer = scorer.tokenizer
     rows = [
-        (reading, tokenizer(option.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        (reading, tokenize_text(tokenizer, option.strip())["input_ids"])
         for reading, item in zip(readings, items, strict=True)
         for option in item.options
     ]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from pref_lstm.modeling.modeling_pref_lstm import PrefLSTMForCausalLM
 from pref_lstm.modeling.outputs import MemoryReadout
+from pref_lstm.modeling.text_tokenizer import tokenize_text
 
 from .answer_batch import answer_batch
 from .greedy_answers import greedy_answers
@@ -91,7 +92,7 @@ class Oracle:
 
     def _start(self, text: str) -> torch.Tensor:
         """Embeddings of the text's first words, repeated to `num_soft_tokens`."""
-        ids = self.scorer.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids = tokenize_text(self.scorer.tokenizer, text)["input_ids"]
         ids = (ids * self.num_soft_tokens)[: self.num_soft_tokens]
         return self.tuner.embed(torch.tensor(ids)).float().clone()
 

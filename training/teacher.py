@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from pref_lstm.modeling.text_tokenizer import tokenize_text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .greedy_answers import greedy_answers
@@ -22,7 +23,7 @@ _NUM_EARLY = 32
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, max_answer_tokens: int) -> list[int]:
     """An answer's tokens, with the end of the turn if it is not cut."""
-    ids: list[int] = tokenizer(answer.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids: list[int] = tokenize_text(tokenizer, answer.strip())["input_ids"]
     return [*ids, int(tokenizer.eos_token_id)][:max_answer_tokens]
 
 
@@ -60,7 +61,8 @@ def add_teacher(
         last two are `(answer_length * TOP_K)` flat.
     """
     scorer = AnswerScorer(lm, tokenizer, bf16=bf16)
-    guidance = torch.full((max_answer_tokens, 1), strength)
+    # As a float: of whole numbers' tensor the late ones would lose what is after the point.
+    guidance = torch.full((max_answer_tokens, 1), float(strength))
     guidance[_NUM_EARLY:] = strength if late_strength is None else late_strength
 
     def bare_reading(question: str) -> Reading:

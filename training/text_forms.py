@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pref_lstm.modeling.prompt import build_prompt
+from pref_lstm.modeling.text_tokenizer import tokenize_text
 from transformers import PreTrainedTokenizerBase
 
 
@@ -15,7 +16,7 @@ def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[i
 
 def prefix_prompt(tokenizer: PreTrainedTokenizerBase, preferences: Sequence[str], question: str) -> list[int]:
     """The preferences and a space before the chat prompt (architecture.md section 4, "prefix")."""
-    text = tokenizer(" ".join(preferences) + " ", add_special_tokens=False, split_special_tokens=True)
+    text = tokenize_text(tokenizer, " ".join(preferences) + " ")
     return list(text["input_ids"]) + question_prompt(tokenizer, question)
 
 
