@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import fields
+from typing import Any
 
 import torch
+from peft import PeftConfig
 from torch import nn
 
 from .cell import Embed, MemoryCell
@@ -21,6 +25,8 @@ from .relation_encoder import RelationEncoder
 CELLS: dict[str, type[MemoryCell]] = {
     cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell, PromptCell, OneVectorCell)
 }
+# Publishing changes the one, loading on an LM the other.
+_NAMES = {"classifier_name_or_path", "classifier_revision", "target_modules"}
 
 
 class PrefMemory(nn.Module):
@@ -126,11 +132,19 @@ class PrefMemory(nn.Module):
         return MemoryReadout(out.soft_tokens, is_open, out.gate_logits, out.slot_weights)
 
     def fingerprint(self) -> str:
-        """Short hash of config and weights: a state fits exactly the adapter that has the same one."""
-        digest = hashlib.sha256(f"{self.config.cell}:{self.hidden_size}".encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """
+        Short hash of weights, vocabulary and what the configuration says beyond names: a state fits exactly the
+        adapter that has the same one, on an LM that has as many tokens.
+        """
+        inherited = {field.name for field in fields(PeftConfig)} | _NAMES
+        meaning = {field.name for field in fields(self.config)} - inherited
+        content = [self.hidden_size, self.vocab_size, {name: getattr(self.config, name) for name in meaning}]
+        return _digest(content, self)
+
+    def vectors_fingerprint(self) -> str:
+        """Short hash of what makes turns' vectors: those of two memories with the same one are alike."""
+        config = self.config
+        return _digest([config.encoder_name_or_path, config.classifier_vector_size], self.key_encoder)
 
     def check_state(self, state: MemoryState) -> None:
         """
@@ -166,3 +180,10 @@ class PrefMemory(nn.Module):
                 f"The state's `{wrong}` must have shape (batch, *{tuple(expected.get(wrong, ()))}), got "
                 f"(batch, *{tuple(got.get(wrong, ()))}). It was made by an adapter with another configuration."
             )
+
+
+def _digest(content: list[Any], module: nn.Module | None) -> str:
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, tensor in sorted(module.state_dict().items() if module is not None else ()):
+        digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

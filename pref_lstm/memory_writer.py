@@ -29,6 +29,7 @@ class MemoryWriter:
 
     def __init__(self, model: PrefLSTMForCausalLM, detector: Detector) -> None:
         self.fingerprint = model.memory.fingerprint()
+        self.vectors_fingerprint = model.memory.vectors_fingerprint()
         self.device = next(model.memory.parameters()).device
         self._model, self._detector = model, detector
         self._compute = threading.Lock()  # fast tokenizers and spaCy pipelines are not for several threads at once
@@ -79,12 +80,13 @@ class MemoryWriter:
         A turn of the ledger, encoded again or read from its tensors.
 
         Raises:
-            ValueError: if its tensors are damaged or of another encoder or LM.
+            ValueError: if its tensors are damaged, or of another encoder, other key layers or another LM.
         """
         if stored.turn is not None:
             return self.encode(stored.turn)
-        config = self._model.memory_config
-        return self._checked(turn_from_bytes(stored.tensors or b"", config.vector_size, config.encoder_hidden_size))
+        config, data = self._model.memory_config, stored.tensors or b""
+        sizes = (config.vector_size, config.encoder_hidden_size)
+        return self._checked(turn_from_bytes(data, *sizes, self.vectors_fingerprint))
 
     def write(self, encoded: EncodedTurn, state: MemoryState) -> tuple[MemoryState, int | None]:
         """The state after the turn, and the number of its write; None where the memory held the same already."""

@@ -8,15 +8,15 @@ from pref_lstm.modeling.cell import MAX_SIZE
 from pref_lstm.modeling.memory_state import tensors_from_bytes, tensors_to_bytes
 from pref_lstm.modeling.outputs import EncodedTurn
 
-_FORMAT = "pref_lstm.encoded_turn.v1"
+_FORMAT = "pref_lstm.encoded_turn.v2"
 
 
-def turn_to_bytes(turn: EncodedTurn) -> bytes:
-    """One turn, `(1, …)`, as safetensors bytes."""
-    return tensors_to_bytes(dict(turn.items()), {"format": _FORMAT})
+def turn_to_bytes(turn: EncodedTurn, vectors: str) -> bytes:
+    """One turn, `(1, …)`, as safetensors bytes, with [`PrefMemory.vectors_fingerprint`] of what made it."""
+    return tensors_to_bytes(dict(turn.items()), {"format": _FORMAT, "vectors": vectors})
 
 
-def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int) -> EncodedTurn:
+def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int, vectors: str) -> EncodedTurn:
     """
     What [`turn_to_bytes`] wrote, bit for bit. Its numbers are not looked at: see [`check_encoded`].
 
@@ -24,9 +24,10 @@ def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int) -> 
         data (`bytes`): Of one turn.
         vector_size (`int`): Width of the turn's vector.
         encoder_hidden_size (`int`): Width of the encoder that the turn must fit.
+        vectors (`str`): The fingerprint that it must come with.
 
     Raises:
-        ValueError: if the bytes are damaged, or no turn of that encoder.
+        ValueError: if the bytes are damaged, or no turn of that encoder and these vectors.
     """
     try:
         tensors, metadata = tensors_from_bytes(data)
@@ -48,6 +49,11 @@ def turn_from_bytes(data: bytes, vector_size: int, encoder_hidden_size: int) -> 
         raise ValueError(
             f"An encoded turn must hold {', '.join(expected)} of an encoder of width {encoder_hidden_size}, but names, "
             "shapes or dtypes differ. Was it made with another encoder?"
+        )
+    if metadata.get("vectors") != vectors:
+        raise ValueError(
+            f"An encoded turn must have the vectors of fingerprint '{vectors}', got those of another encoder or of "
+            "other key layers, and without its text they can't be made again. Use the adapter that it was stored with."
         )
     return EncodedTurn(**{name: tensors[name] for name in expected})
 

@@ -225,7 +225,8 @@ class UserStore:
         Write the user's turns again, into an empty memory of the adapter at hand: after training it further, say.
 
         Raises:
-            ValueError: if some turn is kept as tensors of another encoder or LM.
+            ValueError: if some turn is kept as tensors of another encoder, other key layers or another LM: without
+                its text it can't be encoded again.
         """
         self._rewrite(user, lambda turns: turns, always=True)
 
@@ -295,7 +296,8 @@ class UserStore:
     def _stored(self, id: int, time: str, turn: Turn, encoded: EncodedTurn, detection: Detection) -> StoredTurn:
         if self.keep_text:
             return StoredTurn(id, time, turn, None, detection.probability, detection.reason)
-        return StoredTurn(id, time, None, turn_to_bytes(encoded), detection.probability, "")
+        tensors = turn_to_bytes(encoded, self._writer.vectors_fingerprint)
+        return StoredTurn(id, time, None, tensors, detection.probability, "")
 
     def _adopted(self, stored: StoredTurn) -> StoredTurn:
         """An imported turn, as this store keeps turns."""

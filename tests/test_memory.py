@@ -337,6 +337,23 @@ def test_a_fingerprint_names_weights_and_cell(cell):
     assert memory.fingerprint() != twin.fingerprint()
 
 
+def test_a_fingerprint_names_what_gives_a_state_its_meaning():
+    torch.manual_seed(0)
+    memory = PrefMemory(tiny_config("slots"), HIDDEN, len(WORDS))
+
+    def fingerprint(vocab_size=None, **changes):
+        config = tiny_config("slots")
+        for name, value in changes.items():
+            setattr(config, name, value)
+        other = PrefMemory(config, HIDDEN, vocab_size or len(WORDS))
+        other.load_state_dict(memory.state_dict())
+        return other.fingerprint()
+
+    assert fingerprint() == fingerprint(classifier_name_or_path="moved", revision="other") == memory.fingerprint()
+    changed = [{"vocab_size": 65}, {"matter_threshold": 0.9}, {"encoder_name_or_path": "other"}, {"num_slots": 3}]
+    assert len({memory.fingerprint(), *[fingerprint(**change) for change in changed]}) == 1 + len(changed)
+
+
 def test_a_state_moves_between_dtypes_and_batches():
     state = some_state(make_memory("slots")).detach()
     half = state.to(torch.float64)

@@ -358,7 +358,8 @@ def tensors_of(model, **changed):
 
 def test_messages_of_wrong_tensors(whole, model):
     ids = model.encoder.encode([Turn("I love tea")]).token_ids
-    length, form = ids.shape[1], {"format": "pref_lstm.encoded_turn.v1"}
+    length = ids.shape[1]
+    form = {"format": "pref_lstm.encoded_turn.v2", "vectors": model.memory.vectors_fingerprint()}
     good = tensors_to_bytes(tensors_of(model), form)
     shape = (
         "An encoded turn must hold pooled, token_ids, token_mask, token_features, token_salience of an encoder of "
@@ -374,7 +375,7 @@ def test_messages_of_wrong_tensors(whole, model):
         (good[:-1] + bytes([good[-1] ^ 1]),
          "An encoded turn must be safetensors as `UserStore` wrote them, but the checksum differs."),
         (model.initial_state().to_bytes("f"),
-         "An encoded turn must have the format 'pref_lstm.encoded_turn.v1', got another one or none."),
+         "An encoded turn must have the format 'pref_lstm.encoded_turn.v2', got another one or none."),
         (tensors_to_bytes({"pooled": torch.zeros(1, 16)}, form), shape),
         (tensors_to_bytes(tensors_of(model, pooled=torch.zeros(1, 17)), form), shape),
         (tensors_to_bytes(tensors_of(model, token_ids=ids.int()), form), shape),

@@ -6,7 +6,7 @@ import pytest
 from pref_lstm.modeling.memory_state import MemoryState
 from pref_lstm.modeling.turn import Turn
 from tiny import KeywordDetector
-from tiny_store import TEXTS, error_of, observe_all, open_store
+from tiny_store import TEXTS, error_of, make_store_model, observe_all, open_store
 
 from pref_lstm.user_store import UserStore
 
@@ -92,3 +92,20 @@ def test_a_state_is_one_file_too(store, tmp_path, models):
 def test_the_store_takes_a_string_as_path(tmp_path, models):
     with UserStore(str(tmp_path / "s.db"), models["slots"], KeywordDetector()) as store:
         assert store.users() == []
+
+
+def test_vectors_of_other_key_layers_are_not_taken_for_ours(tmp_path):
+    """The vectors of turns without their text can't be made again: another adapter would search with others."""
+    first, second = (make_store_model("slots", seed=seed, num_key_layers=1, num_key_heads=2) for seed in (0, 1))
+    path = tmp_path / "users.db"
+    with open_store(path, first, keep_text=False) as store:
+        store.observe("ada", Turn("I love tea"))
+        store.rebuild("ada")
+    with open_store(path, second, keep_text=False) as store:
+        assert error_of(lambda: store.rebuild("ada")) == (
+            f"An encoded turn must have the vectors of fingerprint '{second.memory.vectors_fingerprint()}', got those "
+            "of another encoder or of other key layers, and without its text they can't be made again. Use the adapter "
+            "that it was stored with."
+        )
+    with open_store(path, first) as store:
+        assert len(store.list("ada")) == 1
