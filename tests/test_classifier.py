@@ -322,9 +322,9 @@ def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ('{"agent": "", "user": "x"}', "no preference"),
-        ('{"user": "x", "preference": 2}', "no agent"),
-        ('{"agent": "", "user": "x", "preference": 2}', "`preference` = 2"),
+        ('{"agent": "", "user": "x"}', "no `preference`"),
+        ('{"user": "x", "preference": 2}', "no `agent`"),
+        ('{"agent": "", "user": "x", "preference": 2}', "`preference` = 2 instead of 0 or 1"),
     ],
 )
 def test_evaluation_refuses_bad_rows(tmp_path, line, found):
@@ -332,7 +332,7 @@ def test_evaluation_refuses_bad_rows(tmp_path, line, found):
     file.write_text(line + "\n", "utf-8")
     with raises(
         ValueError,
-        f'turns.jsonl, line 1: expected {{"agent", "user", "preference": 0 or 1}}, got {found}. Mend the line.',
+        f"turns.jsonl, line 1: expected an object with `agent`, `user`, `preference`, got {found}. Mend the line.",
     ):
         evaluate_classifier.read_rows(file)
     file.write_text("", "utf-8")

@@ -18,6 +18,8 @@ ROWS = [
     {"first": "I love maps", "second": "not maps", "relation": "same"},
 ]
 
+INSTEAD = "instead of same / reversed / different"
+
 
 def put(state, row, slot, code):
     """The state with one slot of one row filled with `code`."""
@@ -101,8 +103,11 @@ def test_the_command_writes_what_it_prints(adapter, tmp_path, capsys):
         ('{"first": "a", "relation": "same"}', "no `second`"),
         ('{"first": "a", "second": " ", "relation": "same"}', "`second` = ' '"),
         ('{"first": 3, "second": "b", "relation": "same"}', "`first` = 3"),
-        ('{"first": "a", "second": "b", "relation": "opposite"}', "`relation` = 'opposite'"),
-        ('{"first": "a", "second": "b", "relation": null}', "`relation` = None"),
+        (
+            '{"first": "a", "second": "b", "relation": "opposite"}',
+            "`relation` = 'opposite' instead of same / reversed / different",
+        ),
+        ('{"first": "a", "second": "b", "relation": null}', f"`relation` = None {INSTEAD}"),
     ],
 )
 def test_malformed_rows_are_named(line, found, tmp_path, capsys):
@@ -110,8 +115,8 @@ def test_malformed_rows_are_named(line, found, tmp_path, capsys):
     data.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
     assert main(["evaluate-conflicts", "--data", str(data)]) == 2
     assert capsys.readouterr().err == (
-        'pref-lstm evaluate-conflicts: pairs.jsonl, line 2: expected {"first": text, "second": text, "relation": '
-        f"same / reversed / different}}, got {found}. Mend the line.\n"
+        "pref-lstm evaluate-conflicts: pairs.jsonl, line 2: expected an object with `first`, `second`, `relation`, "
+        f"got {found}. Mend the line.\n"
     )
 
 

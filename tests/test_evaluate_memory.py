@@ -24,7 +24,7 @@ REPORT = [
     "lm", "num_soft_tokens", "n", "harm_kl_per_token", "results", "polarity", "contradiction", "trained", "seed",
     "limits", "statements_through_detector", "turns_detector_open", "forms", "answers", "detector", "polarity_text",
     "contradiction_text", "polarity_reminder", "contradiction_reminder", "polarity_open_share",
-    "mention_rate_irrelevant", "harm_open_share", "generation", "hardware", "bf16",
+    "mention_rate_irrelevant", "harm_n", "harm_open_share", "generation", "hardware", "bf16",
 ]  # fmt: skip
 TOKENIZER = make_tokenizer()
 PREFEVAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "prefeval"
@@ -149,12 +149,40 @@ def test_without_published_answers_the_lm_writes_them(adapter, tmp_path):
     assert row["mcq"] is row["mention_rate"] is None
 
 
+def test_a_limit_of_0_leaves_a_part_out(data, adapter, tmp_path):
+    argv = ["evaluate-memory", "--model", str(adapter), "--data", str(data), "--limit", "2", "--num-turns", "2"]
+    argv += ["--methods", "text", "retrieval_top5", "memory", "oracle", "--num-preferences", "1", "3"]
+    argv += [f"--{name}-limit=0" for name in ("long", "mcq", "mention", "open", "oracle", "judge")]
+    argv += ["--judge", str(adapter.parent / "lm")]
+    assert main([*argv, "--cache", str(tmp_path / "c.jsonl"), "--json", str(tmp_path / "r.json")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    counts = {(row["method"], row["num_preferences"], row["num_turns"]) for row in report["results"]}
+    assert counts == {("text", 1, 0), ("text", 3, 0), ("retrieval_top5", 1, 0), *[("memory", n, 0) for n in (1, 3)],
+                      ("memory", 1, 2)}  # fmt: skip
+    assert report["turns_detector_open"] == [] and "generation" not in report
+
+
+@pytest.mark.parametrize("text", ["", json.dumps({"message_id": "a", "parent_id": None, "message_tree_id": "a",
+                                                  "role": "prompter", "text": "no reply"})])  # fmt: skip
+def test_messages_without_a_reply_are_refused_at_the_start(text, data, adapter, tmp_path, capsys):
+    file = tmp_path / "oasst.jsonl"
+    file.write_text(text)
+    argv = ["evaluate-memory", "--model", str(adapter), "--data", str(data), "--num-preferences", "1"]
+    assert main([*argv, "--oasst", str(file)]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"'{file}' must hold first prompts of held-out OASST1 trees with their replies, got none. Pass whole trees, or "
+        "leave `--oasst` out: harm is not measured then.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--num-preferences", "0"], "`--num-preferences` must be at least 1, got 0."),
         (["--num-turns", "-1"], "`--num-turns` must be at least 0, got -1."),
         (["--limit", "0"], "`--limit` must be at least 1, got 0."),
+        (["--open-limit", "-1"], "`--open-limit` must be at least 0, got -1."),
+        (["--plot", "nowhere/a.png"], "'nowhere/a.png' must be in a folder that exists. Make 'nowhere' first."),
         (
             ["--methods", "soft_prompt"],
             "The method 'soft_prompt' needs an adapter, got none. Name it with `--soft-prompt-model`, or leave the "

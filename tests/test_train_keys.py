@@ -1,9 +1,16 @@
 """The contrastive loss of the keys, against a plain loop over what each vector is told from."""
 
+import random
+from dataclasses import replace
+
 import pytest
 import torch
 from pref_lstm.modeling.outputs import EncoderPass
-from pref_lstm.training.train_keys import KeyLoss
+from pref_lstm.training.bank import Bank, load_bank
+from pref_lstm.training.retrieval_sampler import RetrievalSampler
+from pref_lstm.training.train_keys import KeyLoss, key_topics
+from refused import refused
+from tiny import make_turn_encoder
 
 SCALE, RESTATED = 20.0, 0.2
 
@@ -44,3 +51,29 @@ def test_what_a_question_is_told_from(num_unrelated):
         restated = missed(t[i] @ a[i], [t[i] @ a[j] for j in range(len(a)) if j != i])
         losses.append(question + turn + RESTATED * restated)
     torch.testing.assert_close(found, torch.stack(losses).mean())
+
+
+def of_topics(*topics):
+    [preference] = load_bank().preferences[:1]
+    return Bank(tuple(replace(preference, topic=topic) for topic in topics), ())
+
+
+@pytest.mark.parametrize("topics", [("food", "travel", "music"), ("food", "books", "music"), ("food", "books", "film")])
+def test_a_bank_of_few_topics_is_split_too(topics):
+    """By their names alone the gate would have none of the first's topics, and one of the second's."""
+    bank = of_topics(*topics, *topics)
+    assert len(key_topics(bank)) == 1
+    sampler = RetrievalSampler(make_turn_encoder(), bank, ["count one"], num_rows=4, num_pairs=2)
+    assert (sampler(random.Random(0))["retrieval_filled"].sum(dim=1) > 0).all()
+
+
+def test_a_bank_of_two_topics_is_refused():
+    with refused(ValueError, "A bank must have preferences of at least 3 topics, got 2. Write some of others."):
+        key_topics(of_topics("food", "books"))
+
+
+def test_a_topic_s_side_does_not_depend_on_the_others():
+    bank = load_bank()
+    part = Bank(bank.preferences[::3], ())
+    assert key_topics(part) == key_topics(bank) & {p.topic for p in part.preferences}
+    assert 0.8 < len(key_topics(bank)) / len({p.topic for p in bank.preferences}) < 0.9

@@ -24,6 +24,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, capsys):
     # As if it had been killed: the first stage was whole, the others had taken two steps.
     for stage, step in (("keys", 4), ("retrieval", 2), ("relations", 2), ("reconstruction", 2), (".", 2)):
         shutil.copytree(whole / stage / f"checkpoint-{step}", cut / stage / f"checkpoint-{step}")
+        # Killed while it saved the next one: the state is what comes last.
+        (cut / stage / f"checkpoint-{step + 1}").mkdir()
     assert main([*options, "--output-dir", str(cut)]) == 0
     expected = weights(whole)
     for name, tensor in weights(cut).items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
+
+from .json_lines import read_json_lines
 
 
 def alpsbench_split(session: str) -> Literal["train", "test"]:
@@ -23,7 +24,7 @@ def load_alpsbench(path: str | Path) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: `{"agent", "user", "preference", "memory", "session", "split"}` per turn that holds text.
     """
-    rows = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
+    rows = read_json_lines(path, ("session", "agent", "user", "preference", "memory"))
     return [
         {
             "agent": row["agent"] or "",

@@ -40,7 +40,7 @@ class MemoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
 class CategoryTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """
     Arguments of the paper's stage on preference categories. Defaults that differ from `TrainingArguments`:
-    `learning_rate` 1e-3, ten epochs as in the paper, `per_device_train_batch_size` 8, logging every 10 steps, the last
+    `learning_rate` 1e-2, ten epochs as in the paper, `per_device_train_batch_size` 8, logging every 10 steps, the last
     checkpoint kept every 50 steps, no columns removed.
     """
 

@@ -11,6 +11,7 @@ from pref_lstm.hub_cards import describe_hardware
 from pref_lstm.modeling.load_detector import load_detector
 
 from .classifier_metrics import evaluate_detector
+from .json_lines import read_json_lines
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -20,20 +21,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: on a row that is not `{"agent": text, "user": text, "preference": 0 or 1}`, or if there is none.
     """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
-        missing = [name for name in ("agent", "user", "preference") if name not in row]
-        if missing or row["preference"] not in (0, 1):
-            found = f"no {' and no '.join(missing)}" if missing else f"`preference` = {row['preference']!r}"
-            raise ValueError(
-                f'{path.name}, line {number}: expected {{"agent", "user", "preference": 0 or 1}}, got {found}. '
-                "Mend the line."
-            )
-        rows.append(row)
+    rows = read_json_lines(path, ("agent", "user", "preference"), _what_is_wrong)
     if not rows:
         raise ValueError(f"{path.name} holds no turns. Pass a JSONL file with one labelled turn a line.")
     return rows
+
+
+def _what_is_wrong(row: dict[str, Any]) -> str:
+    return "" if row["preference"] in (0, 1) else f"`preference` = {row['preference']!r} instead of 0 or 1"
 
 
 def make_parser() -> argparse.ArgumentParser:

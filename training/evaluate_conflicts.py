@@ -27,7 +27,10 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import binomtest
 
+from .json_lines import read_json_lines
+
 RELATIONS = ("same", "reversed", "different")
+_FIELDS = ("first", "second", "relation")
 _BATCH_SIZE = 32
 
 Row = dict[str, str]
@@ -40,36 +43,17 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         ValueError: on a line that holds no such row, or if there is none. The message names the line.
     """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            row, wrong = None, f"no JSON ({error.msg})"
-        else:
-            wrong = _what_is_wrong(row)
-        if wrong:
-            raise ValueError(
-                f'{path.name}, line {number}: expected {{"first": text, "second": text, "relation": '
-                f"{' / '.join(RELATIONS)}}}, got {wrong}. Mend the line."
-            )
-        rows.append(row)
+    rows = read_json_lines(path, _FIELDS, _what_is_wrong)
     if not rows:
         raise ValueError(f"{path.name} holds no pairs of turns. Pass a JSONL file with one pair a line.")
     return rows
 
 
-def _what_is_wrong(row: Any) -> str:
-    if not isinstance(row, dict):
-        return f"a {type(row).__name__}"
-    for name in ("first", "second", "relation"):
-        value = row.get(name)
-        if name not in row:
-            return f"no `{name}`"
+def _what_is_wrong(row: dict[str, Any]) -> str:
+    for name in _FIELDS:
+        value = row[name]
         if not isinstance(value, str) or not value.strip() or (name == "relation" and value not in RELATIONS):
-            return f"`{name}` = {value!r}"
+            return f"`{name}` = {value!r}" + f" instead of {' / '.join(RELATIONS)}" * (name == "relation")
     return ""
 
 

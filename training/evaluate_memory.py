@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .memory_methods import ADAPTER_METHODS, METHODS
+from .outputs import check_outputs
 from .prefeval import FORMS
 
 # What it costs on two cores (about 940 tokens/s through SmolLM2-135M) with the default.
@@ -79,8 +80,8 @@ def make_parser() -> argparse.ArgumentParser:
     for method in ADAPTER_METHODS:
         name = method.replace("_", "-")
         parser.add_argument(f"--{name}-model", metavar="M", help=f"adapter of the method {method}")
-    limits = parser.add_argument_group("limits: how many questions each part asks")
-    limits.add_argument("--limit", type=int, help="of everything (default: all questions)")
+    limits = parser.add_argument_group("limits: how many questions each part asks; 0 leaves it out")
+    limits.add_argument("--limit", type=int, help="of everything, at least 1 (default: all questions)")
     for option, default, what in LIMITS:
         limits.add_argument(f"--{option}-limit", type=int, default=default, help=f"{what} (default: %(default)s)")
     return parser
@@ -91,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
     from .memory_report import print_report
     from .memory_run import MemoryRun
 
+    check_outputs(options.json, options.plot)
     report: dict[str, Any] = MemoryRun(options).report()
     print_report(report)
     if options.json:

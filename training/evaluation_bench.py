@@ -14,6 +14,7 @@ from .history_writer import HistoryWriter
 from .likelihood import AnswerScorer, OnBatch
 from .memory_evaluation import MAX_ANSWER_TOKENS, MemoryEvaluation, Source
 from .memory_methods import ADAPTER_METHODS, TEXT_METHODS, MemoryReader, TextReader
+from .oasst import load_oasst_pairs
 from .oracle import Oracle
 from .prefeval import load_inter_turns, load_prefeval
 from .prefeval_plan import make_plans
@@ -32,7 +33,7 @@ class EvaluationBench:
         on_batch (`Callable[[int, int], None]`): Told how far the current part is.
 
     Raises:
-        ValueError: if a count is out of range, or a method lacks its adapter.
+        ValueError: if a count is out of range, a file holds nothing of what it is for, or a method lacks its adapter.
     """
 
     def __init__(self, options: argparse.Namespace, on_batch: OnBatch) -> None:
@@ -44,6 +45,7 @@ class EvaluationBench:
             ("num-preferences", self.num_preferences[0], 1),
             ("num-turns", self.num_turns[0], 0),
             ("limit", 1 if options.limit is None else options.limit, 1),
+            *((name.replace("_", "-"), n, 0) for name, n in vars(options).items() if name.endswith("_limit")),
         ):
             if least_given < least:
                 raise ValueError(f"`--{name}` must be at least {least}, got {least_given}.")
@@ -55,6 +57,12 @@ class EvaluationBench:
         for plan in self.plans:
             plan.case(self.num_preferences[-1])  # raises now, not after an hour
         self.unrelated = load_inter_turns(options.data) if self.num_turns[-1] else []
+        self.prompts = [] if options.oasst is None else load_oasst_pairs(options.oasst, "test")[: options.limit]
+        if options.oasst is not None and not self.prompts:
+            raise ValueError(
+                f"'{options.oasst}' must hold first prompts of held-out OASST1 trees with their replies, got none. "
+                "Pass whole trees, or leave `--oasst` out: harm is not measured then."
+            )
 
         # Imported late: training does not depend on the package above it.
         from pref_lstm.modeling.defaults import load_default_detector, load_default_model

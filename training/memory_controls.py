@@ -15,7 +15,6 @@ from .likelihood import Reading
 from .memory_evaluation import Source
 from .memory_methods import MemoryReader
 from .memory_pairs import Read, contradiction, load_pairs, polarity
-from .oasst import load_oasst_pairs
 from .text_forms import prefix_prompt, question_prompt, reminder_prompt
 
 Part = tuple[str, Callable[[], None]]
@@ -44,7 +43,7 @@ class MemoryControls:
             *[self._row(results["results"], first, explicit, n) for n in turns[1:]],
             *[self._row(through, n, explicit, judge_statements=True) for n in bench.num_preferences],
         ]
-        if turns[1:]:
+        if turns[1:] and self.options.open_limit:
             parts += [self._row(forced, first, explicit, n, self.options.open_limit, judge_turns=False) for n in turns]
         results["forms"] = {}
         for form in bench.statements:
@@ -57,7 +56,7 @@ class MemoryControls:
         parts += [("detector", self._detector), ("polarity and contradiction", self._pairs)]
         if self.options.mention_limit:
             parts.append(("irrelevant memory", self._irrelevant))
-        if self.options.oasst is not None:
+        if self.bench.prompts:
             parts.append(("harm", self._harm))
         return parts
 
@@ -115,7 +114,7 @@ class MemoryControls:
 
     def _harm(self) -> None:
         stated = list(self.bench.statements["explicit"].values())
-        pairs = load_oasst_pairs(self.options.oasst, "test")[: self.options.limit]
-        found = harm(self.bench.scorer, self.bench.writer, pairs, stated, seed=self.options.seed)
+        found = harm(self.bench.scorer, self.bench.writer, self.bench.prompts, stated, seed=self.options.seed)
         self.results["harm_kl_per_token"] = found["kl_per_token"]
         self.results["harm_open_share"] = found["open_share"]
+        self.results["harm_n"] = len(self.bench.prompts)

@@ -58,7 +58,7 @@ class MemoryRun:
         parts: list[Part] = [part for method in bench.methods for part in self._method_parts(method)]
         if "memory" in bench.methods:
             parts += MemoryControls(bench, self.results).parts()
-        if self.options.judge:
+        if self.options.judge and self.options.judge_limit:
             parts.append(("judge", self._judge))
         self._progress.update(self._whole, total=len(parts))
         with self._progress:
@@ -77,15 +77,18 @@ class MemoryRun:
         if method == "oracle":
             # Each is fitted to one preference, for hundreds of passes: no third control, and no further rows.
             how = {"limit": self.options.oracle_limit, "kinds": (RIGHT, SHUFFLED)}
-            return [self._row_part(method, 1, **how)]
+            return [self._row_part(method, 1, **how)] if self.options.oracle_limit else []
         parts = []
         for count in self.bench.num_preferences:
+            is_long = method in _LONG_METHODS and count > 1
+            if is_long and not self.options.long_limit:
+                continue
             asked = method in _ASKED_METHODS and count == first
             parts.append(
                 self._row_part(
                     method,
                     count,
-                    limit=self.options.long_limit if method in _LONG_METHODS and count > 1 else None,
+                    limit=self.options.long_limit if is_long else None,
                     mcq_limit=self.options.mcq_limit if asked else 0,
                     mention_limit=self.options.mention_limit if asked else 0,
                 )

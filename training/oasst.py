@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pref_lstm.modeling.turn import Turn
+
+from .json_lines import read_json_lines
+
+_FIELDS = ("message_id", "parent_id", "message_tree_id", "role", "text")
 
 
 def oasst_split(tree_id: str) -> Literal["train", "test"]:
@@ -26,8 +29,7 @@ def load_oasst_prompts(path: str | Path) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: `{"agent", "user", "tree", "split"}` per prompt that holds text.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    messages = {message["message_id"]: message for message in map(json.loads, lines)}
+    messages = {message["message_id"]: message for message in read_json_lines(path, _FIELDS)}
     prompts = []
     for message in messages.values():
         if message["role"] == "prompter" and message["text"].strip():
@@ -55,7 +57,7 @@ def load_oasst_threads(path: str | Path, split: Literal["train", "test"]) -> dic
     Returns:
         `dict[str, list[Turn]]`: By tree, the user's turns in order.
     """
-    messages = {m["message_id"]: m for m in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())}
+    messages = {message["message_id"]: message for message in read_json_lines(path, _FIELDS)}
     threads: dict[str, list[Turn]] = {}
     for message in messages.values():
         tree = message["message_tree_id"]
@@ -84,7 +86,7 @@ def load_oasst_pairs(path: str | Path, split: Literal["train", "test"]) -> list[
     Returns:
         `list[dict]`: `{"tree", "prompt", "reply"}`, in the file's order.
     """
-    messages = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    messages = read_json_lines(path, _FIELDS)
     replies: dict[str, list[dict[str, Any]]] = {}
     for message in messages:
         if message["parent_id"]:
@@ -93,6 +95,6 @@ def load_oasst_pairs(path: str | Path, split: Literal["train", "test"]) -> list[
     for message in messages:
         answers = replies.get(message["message_id"], [])
         if message["parent_id"] is None and answers and oasst_split(message["message_tree_id"]) == split:
-            best = min(answers, key=lambda m: (m["rank"] is None, m["rank"] or 0))
+            best = min(answers, key=lambda m: (m.get("rank") is None, m.get("rank") or 0))
             pairs.append({"tree": message["message_tree_id"], "prompt": message["text"], "reply": best["text"]})
     return pairs

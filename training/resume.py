@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from transformers import Trainer, TrainerState
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
 def train_from_last(trainer: Trainer) -> dict[str, float]:
@@ -17,10 +18,9 @@ def train_from_last(trainer: Trainer) -> dict[str, float]:
     Returns:
         `dict[str, float]`: The Trainer's metrics; `train_runtime` (seconds) is 0 for a finished stage.
     """
-    folder = str(trainer.args.output_dir)
-    last = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+    last = _last_checkpoint(Path(str(trainer.args.output_dir)))
     if last is not None:
-        state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
+        state = TrainerState.load_from_json(str(Path(last) / TRAINER_STATE_NAME))
         # Arguments that count epochs have a `max_steps` of -1; the state has what that came to.
         wanted = trainer.args.max_steps if trainer.args.max_steps > 0 else state.max_steps
         if state.global_step >= wanted:
@@ -29,3 +29,9 @@ def train_from_last(trainer: Trainer) -> dict[str, float]:
             return {"train_runtime": 0.0}
     metrics = trainer.train(resume_from_checkpoint=last).metrics
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The Trainer writes its state last: a checkpoint without one was not finished, and the one before it counts."""
+    whole = [file.parent for file in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None

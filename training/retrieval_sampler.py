@@ -14,7 +14,7 @@ from rich.progress import track
 
 from .bank import Bank, BankPreference
 from .relation_pairs import draw_pair, load_neighbours, load_relation_rows
-from .train_keys import is_key_topic
+from .train_keys import key_topics
 
 
 class RetrievalSampler:
@@ -46,7 +46,8 @@ class RetrievalSampler:
         self.num_rows, self.num_pairs, self.max_stored = num_rows, num_pairs, max_stored
         self.unrelated_share = unrelated_share
         # The key encoder was trained on the others: there its cosines tell more than they do of a new user.
-        self.unseen = [i for i, p in enumerate(self.preferences) if not is_key_topic(p.topic)]
+        seen = key_topics(bank)
+        self.unseen = [i for i, p in enumerate(self.preferences) if p.topic not in seen]
         self.turns = [_turns(p) for p in self.preferences]
         flat = [turn for turns in self.turns for turn in turns]
         self.keys = torch.split(_in_batches(encoder.encode_pooled, flat), [len(turns) for turns in self.turns])

@@ -77,7 +77,11 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     with args.main_process_first(desc="encoding"):
         cached = {
             split: cache_hidden_states(
-                part, model, tokenizer, output / f"{split}-{_key(part, name, model)}.arrow", bfloat16=args.bf16
+                part,
+                model,
+                tokenizer,
+                output / f"{split}-{_key(part, name, model, args.bf16)}.arrow",
+                bfloat16=args.bf16,
             )
             for split, part in turns.items()
         }
@@ -111,10 +115,10 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
     return model
 
 
-def _key(part: Any, name: str, model: PreferenceClassifier) -> str:
+def _key(part: Any, name: str, model: PreferenceClassifier, bf16: bool) -> str:
     """Names the cached states after all that they depend on."""
     rows = [part[column][:] for column in part.column_names]
-    content = json.dumps([rows, name, model.states_read(), model.config.max_length])
+    content = json.dumps([rows, name, model.states_read(), model.config.max_length, bf16])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

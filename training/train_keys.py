@@ -20,6 +20,7 @@ from .bank import Bank, BankPreference
 from .resume import train_from_last
 
 # Logits are cosines times this, as the memory starts with (`SlotCell.log_temperature`).
+_KEY_SHARE = 0.85
 _SCALE = 20.0
 _SAME_TOPIC = -1e9
 # Weight of finding a preference by its restatement. At 1, questions find their turn less often (docs/).
@@ -113,7 +114,7 @@ def train_keys(
     key_encoder: KeyEncoder, encoder: TurnEncoder, bank: Bank, unrelated: Sequence[str], arguments: KeyTrainingArguments
 ) -> dict[str, float]:
     """
-    Train the key encoder on the bank's topics that [`is_key_topic`] gives to it.
+    Train the key encoder on the bank's topics that [`key_topics`] gives to it.
 
     It starts from the encoder's own last layers, or goes on from the last checkpoint of `arguments.output_dir`.
 
@@ -121,7 +122,8 @@ def train_keys(
         `dict[str, float]`: The Trainer's metrics.
     """
     preferences, topics = bank
-    mine = [p for p in preferences if is_key_topic(p.topic)]
+    chosen = key_topics(bank)
+    mine = [p for p in preferences if p.topic in chosen]
     collator = KeyCollator(encoder, mine, {t.topic: t.questions for t in topics}, unrelated)
     order = list(range(len(mine)))
     rows: list[int] = []
@@ -136,9 +138,16 @@ def train_keys(
     return metrics
 
 
-def is_key_topic(topic: str) -> bool:
+def key_topics(bank: Bank) -> frozenset[str]:
     """
-    Whether the key encoder learns from a topic. The others are the gate's: it has to see cosines as they come out on
-    what the key encoder was not trained on.
+    The topics that the key encoder learns from, some 85 % of them, whatever else is in the bank. The others are the
+    gate's: it has to see cosines as they come out on what the key encoder was not trained on.
+
+    Raises:
+        ValueError: if there are too few to have one for the key encoder and two for the gate.
     """
-    return random.Random(topic).random() < 0.85
+    drawn = {topic: random.Random(topic).random() for topic in {p.topic for p in bank.preferences}}
+    if len(drawn) < 3:
+        raise ValueError(f"A bank must have preferences of at least 3 topics, got {len(drawn)}. Write some of others.")
+    count = sum(number < _KEY_SHARE for number in drawn.values())
+    return frozenset(sorted(drawn, key=lambda topic: drawn[topic])[: min(max(count, 1), len(drawn) - 2)])

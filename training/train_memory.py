@@ -40,12 +40,13 @@ from .categories import label_threads
 from .conversations import bank_restatements
 from .data_sources import BANK, OASST1
 from .oasst import load_oasst_prompts, load_oasst_threads
+from .outputs import check_outputs
 from .recipe import Recipe, load_recipe, recipe_names
 from .retrieval_sampler import RetrievalSampler
 from .synthesize_conversations import prepare_conversations, select_conversations
 from .train_answers import train_answers
 from .train_categories import train_categories
-from .train_keys import train_keys
+from .train_keys import key_topics, train_keys
 from .train_relations import train_relations
 from .train_retrieval import train_retrieval
 
@@ -76,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Train, and save the adapter with its card to `OUTPUT_DIR/adapter`."""
     recipe, bank = load_recipe(options.recipe), load_bank(tuple(options.bank))
+    check_outputs(options.json)
     set_seed(options.seed)
     lm, tokenizer = load_language_model(options.lm)
     model = PrefLSTMForCausalLM.from_language_model(lm, tokenizer, recipe.memory_config())
@@ -112,6 +114,11 @@ def _by_conversations(
 ) -> dict[str, Any]:
     """Up to five stages: what finds a stored turn, what judges and compares it, and twice what the LM reads of it."""
     arguments = _stage(MemoryTrainingArguments, "", recipe.training, options)
+    if isinstance(model.memory.cell, SlotCell):
+        key_topics(bank)  # raises now, not after the teacher
+    unrelated = [
+        row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
+    ]
     started = time.perf_counter()
     with arguments.main_process_first(desc="caching the teacher's outputs"), model.disable_memory():
         folder = options.data_dir or options.output_dir / "data"
@@ -123,9 +130,6 @@ def _by_conversations(
             for stage, rows in sources.items()
         }
     prepared = time.perf_counter()
-    unrelated = [
-        row["user"][:_MAX_PROMPT_CHARACTERS] for row in load_oasst_prompts(options.oasst) if row["split"] == "train"
-    ]
     seconds, memory = {}, model.memory
     if memory.key_encoder is not None:
         stage = _stage(KeyTrainingArguments, "keys", recipe.keys, options)
