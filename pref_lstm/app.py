@@ -29,6 +29,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="folder or hub id of an adapter (default: the shipped one)")
     parser.add_argument("--revision", help="of the adapter's repository")
     parser.add_argument("--store", type=Path, metavar="DIR", help="keep memories in this folder")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="write what is stored anew first: for another adapter, or after damage"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=80, help="length of an answer (default: %(default)s)")
     return parser
 
@@ -43,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         model, _ = load_default_model(options.model, revision=options.revision)
         with UserStore(folder / "memories.sqlite", model, model.detector) as store:
+            for user in store.users() if options.rebuild else ():
+                store.rebuild(user)
             serve(App(model, model.detector, store, options.store is not None, options.max_new_tokens))
 
 

@@ -95,7 +95,7 @@ def build(app: App) -> gr.Blocks:
             return restart(visit, name, number)
 
         def forget_all(talk: Conversation, visit: str, name: str, number: int) -> list[Any]:
-            app.store.forget_all(talk.user)
+            app.store.forget_all(app.user(visit, name))  # also one whose memory can't be read
             return restart(visit, name, number)
 
         with panel:

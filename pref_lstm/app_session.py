@@ -36,9 +36,13 @@ class App:
         self.model, self.detector, self.store = model, detector, store
         self.is_shared, self.max_new_tokens = is_shared, max_new_tokens
 
+    def user(self, visit: str, name: str) -> str:
+        """The store's name of one of the visit's users."""
+        return name if self.is_shared else f"{visit} {name}"
+
     def start(self, visit: str, name: str) -> Conversation:
         """A new conversation with one of the visit's users; what the user's memory holds stays."""
-        user = name if self.is_shared else f"{visit} {name}"
+        user = self.user(visit, name)
         state = self.store.state(user)
         with_memory, without = (
             ChatSession(self.model, self.detector, state, use_memory, self.max_new_tokens)

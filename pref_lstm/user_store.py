@@ -314,7 +314,7 @@ class UserStore:
         except ValueError as error:
             raise ValueError(
                 f"The user's memory in '{self._database.path}' must be one that this adapter made. {error} "
-                "`rebuild(user)` does that."
+                "`rebuild(user)` does that, and the option `--rebuild` of `pref-lstm chat` and `app`."
             ) from None
 
     def _view(self, user: str) -> tuple[Sequence[TurnRecord], MemoryState]:

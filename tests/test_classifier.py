@@ -290,7 +290,9 @@ def test_train_command_learns_saves_resumes_and_evaluates(tmp_path, monkeypatch,
     arguments += ["--disable_tqdm", "true", "--learning_rate", "1e-2", "--head_learning_rate", "1e-2"]
     straight = train_classifier.main([*arguments, "--num_train_epochs", "4"])
     files = {path.name for path in output.iterdir() if path.suffix != ".arrow" and path.is_file()}
-    card = {"README.md", "card_facts.json"}
+    card = {"README.md", "card_facts.json", "run.json"}
+    with pytest.raises(ValueError, match=r"differs in \['seed'\]"):
+        train_classifier.main([*arguments, "--num_train_epochs", "4", "--seed", "5"])
     assert files == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", *card}
 
     for checkpoint in sorted(output.glob("checkpoint-*"))[2:]:

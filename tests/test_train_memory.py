@@ -9,6 +9,7 @@ import sys
 import torch
 from pref_lstm.training.bank import bank_fingerprint
 from pref_lstm.training.train_memory import main
+from refused import refused
 from safetensors.torch import load_file
 from tiny_bank import bank_files, training_files
 
@@ -88,3 +89,15 @@ def test_a_finished_run_only_loads_its_weights(tmp_path):
     assert main([*options, "--output-dir", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run" / "training.json").read_text())["train_seconds"] > 0
     assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    options = [*training_files(tmp_path), "--output-dir", str(tmp_path / "run")]
+    assert main([*options, "--max-steps", "1"]) == 0
+    message = (
+        f"'{tmp_path / 'run'}' must be the folder of the same run, but what it was started with differs in ['seed']. "
+        "Pass another folder, or remove this one: its checkpoints would be taken for those of this run."
+    )
+    with refused(ValueError, message):
+        main([*options, "--seed", "1"])
+    assert main([*options, "--max-steps", "2"]) == 0  # further on is the same run

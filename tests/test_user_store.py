@@ -271,7 +271,7 @@ def test_another_adapter_is_told_apart_and_can_rebuild(store, path, models):
         message = (
             f"The user's memory in '{path}' must be one that this adapter made. The state was made by the adapter with "
             f"fingerprint '{ours}', but this one has '{theirs}'. States belong to one adapter and LM: write the user's "
-            "turns again. `rebuild(user)` does that."
+            "turns again. `rebuild(user)` does that, and the option `--rebuild` of `pref-lstm chat` and `app`."
         )
         for call in (other.state, other.list, other.history, lambda u: other.observe(u, Turn("I love rain"))):
             assert error_of(lambda c=call: c("ada")) == message

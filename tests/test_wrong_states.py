@@ -104,7 +104,7 @@ def test_a_store_with_a_state_of_anything_answers_or_refuses_it_and_can_rebuild_
         for call in (store.state, store.list, store.history, lambda user: store.observe(user, Turn("I love maps"))):
             message = error_of(lambda c=call: c("ada"))
             assert message.startswith(f"The user's memory in '{store._database.path}' must be one that this adapter")
-            assert message.endswith(" `rebuild(user)` does that.")
+            assert message.endswith(" and the option `--rebuild` of `pref-lstm chat` and `app`.")
         assert len(store.export("ada")["turns"]) == len(TEXTS)
     else:
         assert len(store.history("ada")) == len(TEXTS)

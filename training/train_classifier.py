@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .classifier_trainer import (
     predict_probabilities,
 )
 from .data_sources import ALPSBENCH, BANK, OASST1, SYNTHETIC
-from .resume import train_from_last
+from .resume import check_same_run, train_from_last
 
 # Fields of `PreferenceClassifierConfig`. `paper`: arXiv 2507.03042, section on the classifier.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -73,8 +73,9 @@ def main(argv: list[str] | None = None) -> PreferenceClassifier:
         args.data_seed or 0,
     )
     output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
     with args.main_process_first(desc="encoding"):
+        names = ("seed", "data_seed", "bf16", "learning_rate", "per_device_train_batch_size")
+        check_same_run(output, {**asdict(choice), **{name: getattr(args, name) for name in names}})
         cached = {
             split: cache_hidden_states(
                 part,

@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from .data_sources import BANK, OASST1
 from .oasst import load_oasst_prompts, load_oasst_threads
 from .outputs import check_outputs
 from .recipe import Recipe, load_recipe, recipe_names
+from .resume import check_same_run
 from .retrieval_sampler import RetrievalSampler
 from .synthesize_conversations import prepare_conversations, select_conversations
 from .train_answers import train_answers
@@ -80,6 +82,11 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.json)
     set_seed(options.seed)
     lm, tokenizer = load_language_model(options.lm)
+    fixed = {"lm": lm.name_or_path, "bank": bank_fingerprint(tuple(options.bank)), "oasst": options.oasst}
+    with PartialState().main_process_first():
+        check_same_run(
+            options.output_dir, {"recipe": asdict(recipe), "seed": options.seed, "bf16": options.bf16, **fixed}
+        )
     model = PrefLSTMForCausalLM.from_language_model(lm, tokenizer, recipe.memory_config())
     source = DataSource(", ".join(path.name for path in options.bank), BANK.use) if options.bank else BANK
     facts = CardFacts(GivenFacts(languages=["en"], data=[source, OASST1]))
