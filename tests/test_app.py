@@ -12,7 +12,7 @@ from prefeval_folder import write_adapter
 from refused import refused
 from tiny import KeywordDetector, make_model, make_turn_encoder
 
-from pref_lstm import app_session
+from pref_lstm import Turn, app_session
 from pref_lstm.app_session import App
 from pref_lstm.cli import main
 from pref_lstm.user_store import UserStore
@@ -135,6 +135,27 @@ def test_the_command_serves_the_adapter_that_is_named(served, kept, tmp_path):
     assert app.model.memory_config.num_soft_tokens == 6 and app.detector is app.model.detector
     assert (app.is_shared, app.max_new_tokens) == (kept, 3)
     assert (tmp_path / "memories" / "memories.sqlite").exists() is kept
+
+
+def test_memories_of_another_adapter_are_rebuilt_or_forgotten(served, tmp_path):
+    adapter = write_adapter(tmp_path / "adapter")
+    store = ["--store", str(tmp_path / "memories")]
+    first = make_model(seed=7)
+    (tmp_path / "memories").mkdir()
+    with UserStore(tmp_path / "memories" / "memories.sqlite", first, KeywordDetector()) as kept:
+        first._encoder = make_turn_encoder()
+        kept.observe("Ada", Turn("I love green tea"))
+    for extra, fails in (([], True), (["--rebuild"], False)):
+        assert main(["app", "--model", str(adapter), *store, *extra]) == 0
+        with UserStore(tmp_path / "memories" / "memories.sqlite", served[-1].model, KeywordDetector()) as kept:
+            opened = App(served[-1].model, KeywordDetector(), kept, True, 3)
+            if fails:
+                with pytest.raises(ValueError, match="--rebuild"):
+                    opened.start("v1", "Ada")
+            else:
+                assert len(opened.stored(opened.start("v1", "Ada"))) == 1
+                kept.forget_all(opened.user("v1", "Ada"))
+                assert kept.users() == []
 
 
 def test_the_example_is_the_command(served, tmp_path, monkeypatch):
