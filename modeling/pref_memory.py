@@ -25,7 +25,7 @@ from .relation_encoder import RelationEncoder
 CELLS: dict[str, type[MemoryCell]] = {
     cell.name: cell for cell in (SlotCell, PrefLSTMCell, LSTMCell, PromptCell, OneVectorCell)
 }
-# Publishing changes the one, loading on an LM the other.
+# Publishing changes the classifier's name, loading on an LM the modules.
 _NAMES = {"classifier_name_or_path", "classifier_revision", "target_modules"}
 
 
