@@ -46,7 +46,7 @@ def add_memory_results(measured: MeasuredFacts, report: dict[str, Any], base_mod
         if row["method"] == method and row["num_turns"] == fewest and row["recovery"] is not None
     ]  # fmt: skip
     measured.results += [
-        Result(measure, report[name], "memory", setting)
+        Result(measure, report[name], "memory", setting, report.get(f"{name}_low"), report.get(f"{name}_high"))
         for name, (measure, setting) in _SINGLE.items()
         if report.get(name) is not None
     ]

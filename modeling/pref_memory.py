@@ -167,6 +167,11 @@ class PrefMemory(nn.Module):
                 raise ValueError(f"The state's {requirement}, got others.")
 
     def _check_state(self, state: MemoryState) -> None:
+        if (dtype := next(self.parameters()).dtype) != torch.float32:
+            raise ValueError(
+                f"The memory must be of torch.float32, got {dtype}: states are, whatever the LM's dtype is. Give "
+                "`dtype` to `from_pretrained` instead of converting the whole model, or call `model.memory.float()`."
+            )
         if state.cell != self.config.cell:
             raise ValueError(
                 f"The state must come from a memory of cell '{self.config.cell}', got one of cell '{state.cell}'. "

@@ -190,6 +190,23 @@ def test_a_mask_of_another_number_of_turns(model):
         model.memory.scan(random_turns(1, 3), model.tuner.embed, torch.ones(1, 2))
 
 
+def test_a_memory_in_another_dtype():
+    model = make_model().to(torch.bfloat16)
+    model._encoder = make_turn_encoder()
+    message = (
+        "The memory must be of torch.float32, got torch.bfloat16: states are, whatever the LM's dtype is. Give `dtype` "
+        "to `from_pretrained` instead of converting the whole model, or call `model.memory.float()`."
+    )
+    with refused(ValueError, message):
+        model.write([Turn("i love tea")], model.initial_state())
+    with refused(ValueError, message):
+        model.read(model.initial_state(), ["tea ?"])
+    # What it says to do does it.
+    model.memory.float()
+    state = model.write([Turn("i love tea")], model.initial_state())
+    assert model.read(state, ["tea ?"]).soft_tokens.dtype == torch.float32
+
+
 def test_a_state_of_another_cell(model):
     message = (
         "The state must come from a memory of cell 'slots', got one of cell 'lstm'. "

@@ -20,11 +20,16 @@ ROW = [
     "recovery_high", "recovery_prefix", "recovery_other_topic", "nll_late", "late_gap", "late_gap_low",
     "late_gap_high", "mcq", "mcq_shuffled", "mention_rate", "mention_rate_shuffled",
 ]  # fmt: skip
+INTERVALS = [
+    "harm_kl_per_token", "polarity", "polarity_text", "polarity_reminder", "contradiction", "contradiction_text",
+    "contradiction_reminder",
+]  # fmt: skip
 REPORT = [
     "lm", "num_soft_tokens", "n", "harm_kl_per_token", "results", "polarity", "contradiction", "trained", "seed",
     "limits", "statements_through_detector", "turns_detector_open", "forms", "answers", "detector", "polarity_text",
     "contradiction_text", "polarity_reminder", "contradiction_reminder", "polarity_open_share",
     "mention_rate_irrelevant", "harm_n", "harm_open_share", "generation", "hardware", "bf16",
+    *[f"{name}_{end}" for name in INTERVALS for end in ("low", "high")],
 ]  # fmt: skip
 TOKENIZER = make_tokenizer()
 PREFEVAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "prefeval"

@@ -184,7 +184,9 @@ def test_harm_is_nothing_behind_a_closed_gate(scorer):
     gate = scorer.model.memory.cell.gate[-1].bias
     with torch.no_grad():
         gate.fill_(-30.0)
-    assert harm(scorer, writer, pairs, stated) == {"kl_per_token": 0.0, "open_share": 0.0}
+    assert harm(scorer, writer, pairs, stated) == {
+        "kl_per_token": 0.0, "kl_per_token_low": 0.0, "kl_per_token_high": 0.0, "open_share": 0.0,
+    }  # fmt: skip
     with torch.no_grad():
         gate.fill_(30.0)
     found = harm(scorer, writer, pairs, stated)
@@ -192,3 +194,4 @@ def test_harm_is_nothing_behind_a_closed_gate(scorer):
     readings = writer.readings([[Turn("i love tea"), Turn("i hate cats")]] * 2, ["where is the sun ?", "what ?"])
     assert all(reading.soft_tokens is not None for reading in readings)
     assert found["kl_per_token"] > 1e-3
+    assert found["kl_per_token_low"] < found["kl_per_token"] < found["kl_per_token_high"]

@@ -163,6 +163,12 @@ def test_the_memorys_results_are_those_of_the_report():
     assert f"Seed {REPORT['seed']}. Measured on {REPORT['hardware']}." in card.text
 
 
+def test_single_figures_of_the_report_come_with_their_intervals():
+    facts = all_facts()
+    add_memory_results(facts.measured, {**REPORT, "polarity": 0.81, "polarity_low": 0.74, "polarity_high": 0.88}, LM)
+    assert "| 0.81 | 0.74 to 0.88 |" in render_card("adapter", facts).text
+
+
 def test_the_classifiers_results_are_those_of_the_report():
     report = {"n": 80, "accuracy": 0.9125, "f1": 0.9, "auprc": None, "threshold": 0.82, "ms_per_turn": 9.0}
     report["hardware"] = "2 threads of a CPU (x86_64)"

@@ -7,7 +7,7 @@ from pref_lstm.modeling.turn import Turn
 from pref_lstm.training.likelihood import Reading
 from pref_lstm.training.memory_evaluation import MemoryEvaluation, Source
 from pref_lstm.training.memory_methods import TextReader
-from pref_lstm.training.memory_metrics import LikelihoodGap, Recovery
+from pref_lstm.training.memory_metrics import LikelihoodGap, Recovery, with_interval
 from pref_lstm.training.memory_pairs import contradiction, polarity
 from pref_lstm.training.mention import mentions, stems
 from pref_lstm.training.multiple_choice import choice_accuracy
@@ -17,6 +17,7 @@ from pref_lstm.training.prefeval_plan import make_plans
 from pref_lstm.training.teacher import answer_ids
 from pref_lstm.training.text_forms import prefix_prompt, question_prompt
 from prefeval_folder import TOPICS
+from scipy.stats import binom
 from tiny import make_encoder, make_tokenizer
 
 ITEMS = [
@@ -127,10 +128,25 @@ def test_polarity_and_contradiction_by_hand():
 
         return read
 
-    assert polarity(scorer, reads(1), PAIRS) == 1.0
-    assert polarity(scorer, reads(0), PAIRS) == 0.0  # a tie is a failure
-    assert contradiction(scorer, reads(1), PAIRS) == 1.0  # the later one alone
-    assert contradiction(scorer, reads(2), PAIRS) == 0.0  # both, side by side
+    assert polarity(scorer, reads(1), PAIRS) == [1.0]
+    assert polarity(scorer, reads(0), PAIRS) == [0.0]  # a tie is a failure
+    assert contradiction(scorer, reads(1), PAIRS) == [1.0]  # the later one alone
+    assert contradiction(scorer, reads(2), PAIRS) == [0.0]  # both, side by side
+    # Of the second pair one answer follows neither statement.
+    pairs = [*PAIRS, {**PAIRS[0], "opposite_answer": "rain rain"}]
+    assert polarity(scorer, reads(1), pairs) == [1.0, 0.5]
+
+
+def test_a_figure_with_its_interval():
+    assert with_interval("share", [1.0, 1.0], 0) == {"share": 1.0, "share_low": 1.0, "share_high": 1.0}
+    found = with_interval("share", [True, False, True, False] * 25, 0)
+    assert found["share"] == 0.5
+    # A share of 100 rows: the bootstrap's percentiles are those of the binomial distribution.
+    assert found["share_low"] == pytest.approx(binom.ppf(0.025, 100, 0.5) / 100, abs=0.011)
+    assert found["share_high"] == pytest.approx(binom.ppf(0.975, 100, 0.5) / 100, abs=0.011)
+    # By size: 3 nats on 1 token and 1 on 3 are 4 on 4, and a resample has 3, 1 or a third per token.
+    found = with_interval("kl", [3.0, 1.0], 0, sizes=[1, 3])
+    assert found == {"kl": 1.0, "kl_low": pytest.approx(1 / 3), "kl_high": 3.0}
 
 
 def test_mentions():

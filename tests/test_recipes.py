@@ -132,6 +132,12 @@ def test_a_recipe_that_is_not_there():
             '{"memory": {"cell": "prompt"}, "description": "", "categories": {}}',
             "has the stage `categories`, which reads the state of a cell 'pref_lstm' or 'lstm', got 'prompt'.",
         ),
+        ('{"memory": {"cel": "prompt"}}', "must have an object of known names as `memory`, got ['cel']."),
+        (
+            '{"memory": {}, "relations": {"max_steps": 1, "rate": 1}}',
+            "must have an object of known names as `relations`, got ['rate'].",
+        ),
+        ('{"memory": {}, "teacher": [0.5]}', "must have an object of known names as `teacher`, got list."),
     ],
 )
 def test_a_recipe_with_other_keys_than_its_stages_need(text, message, tmp_path):

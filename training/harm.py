@@ -9,6 +9,7 @@ from pref_lstm.modeling.turn import Turn
 
 from .history_writer import HistoryWriter
 from .likelihood import AnswerScorer, Reading
+from .memory_metrics import with_interval
 from .teacher import answer_ids
 from .text_forms import question_prompt
 
@@ -36,7 +37,8 @@ def harm(
         seed (`int`, defaults to 0): Of that draw.
 
     Returns:
-        `kl_per_token` over all tokens, and `open_share`: for how many prompts the relevance gate was open.
+        `kl_per_token` over all tokens, with a bootstrap 95 % interval over prompts (`kl_per_token_low`, `_high`), and
+        `open_share`: for how many prompts the relevance gate was open.
     """
     tokenizer = scorer.tokenizer
     prompts = [pair["prompt"][:_MAX_CHARACTERS] for pair in pairs]
@@ -49,8 +51,8 @@ def harm(
     acts = [i for i, reading in enumerate(readings) if reading.soft_tokens is not None]
     bare = [Reading(question_prompt(tokenizer, prompts[i]), 0) for i in acts]
     kl = scorer.kl(bare, [readings[i] for i in acts], [answers[i] for i in acts])
-    return {
-        # Where the gate is closed the LM is the bare one.
-        "kl_per_token": sum(map(sum, kl)) / sum(map(len, answers)),
-        "open_share": len(acts) / len(readings),
-    }
+    sums = [0.0] * len(pairs)  # where the gate is closed the LM is the bare one
+    for i, values in zip(acts, kl, strict=True):
+        sums[i] = sum(values)
+    found = with_interval("kl_per_token", sums, seed, sizes=[len(answer) for answer in answers])
+    return {**found, "open_share": len(acts) / len(readings)}

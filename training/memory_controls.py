@@ -14,6 +14,7 @@ from .harm import harm
 from .likelihood import Reading
 from .memory_evaluation import Source
 from .memory_methods import MemoryReader
+from .memory_metrics import with_interval
 from .memory_pairs import Read, contradiction, load_pairs, polarity
 from .text_forms import prefix_prompt, question_prompt, reminder_prompt
 
@@ -87,8 +88,9 @@ class MemoryControls:
 
         reads = {"": memory, "_text": self._text(prefix_prompt), "_reminder": self._text(reminder_prompt)}
         for suffix, read in reads.items():
-            self.results[f"polarity{suffix}"] = polarity(self.bench.scorer, read, pairs)
-            self.results[f"contradiction{suffix}"] = contradiction(self.bench.scorer, read, pairs)
+            for name, measure in (("polarity", polarity), ("contradiction", contradiction)):
+                shares = measure(self.bench.scorer, read, pairs)
+                self.results |= with_interval(f"{name}{suffix}", shares, self.options.seed)
         # Behind a closed gate both directions read alike, and a tie is a failure of polarity.
         stated = memory([[pair["preference"]] for pair in pairs], [pair["question"] for pair in pairs])
         self.results["polarity_open_share"] = sum(r.soft_tokens is not None for r in stated) / len(stated)
@@ -105,16 +107,14 @@ class MemoryControls:
         return read
 
     def _irrelevant(self) -> None:
-        self.results["mention_rate_irrelevant"] = {
-            method: self.bench.evaluation.irrelevant_mention_rate(
-                self.bench.source(method), _NUM_IRRELEVANT, self.options.mention_limit
-            )
-            for method in ("none", "memory")
-        }
+        rates = self.results["mention_rate_irrelevant"] = {}
+        for method in ("none", "memory"):
+            source, limit = self.bench.source(method), self.options.mention_limit
+            named = self.bench.evaluation.irrelevant_mentions(source, _NUM_IRRELEVANT, limit)
+            rates |= with_interval(method, named, self.options.seed)
 
     def _harm(self) -> None:
         stated = list(self.bench.statements["explicit"].values())
         found = harm(self.bench.scorer, self.bench.writer, self.bench.prompts, stated, seed=self.options.seed)
-        self.results["harm_kl_per_token"] = found["kl_per_token"]
-        self.results["harm_open_share"] = found["open_share"]
+        self.results |= {f"harm_{name}": value for name, value in found.items()}
         self.results["harm_n"] = len(self.bench.prompts)

@@ -126,19 +126,18 @@ class MemoryEvaluation:
             row[f"mention_rate{name}"] = said
         return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
 
-    def irrelevant_mention_rate(self, source: Source, num_preferences: int, limit: int) -> float:
+    def irrelevant_mentions(self, source: Source, num_preferences: int, limit: int) -> list[bool]:
         """
-        Share of greedy answers that name one of `num_preferences` stored preferences, all of other topics.
+        Whether each greedy answer names one of `num_preferences` stored preferences, all of other topics.
 
         Words happen to coincide: compare with the same share for `none`.
         """
         cases = [plan.irrelevant(num_preferences) for plan in self.plans[:limit]]
         answers = self._greedy(source.scorer, source.read(cases))
-        named = [
+        return [
             any(mentions(answer, item.preference, case.item.question) for item in case.stored)
             for answer, case in zip(answers, cases, strict=True)
         ]
-        return sum(named) / len(named)
 
     @cached_property
     def _ceilings(self) -> dict[str, dict[str, _Scores]]:

@@ -33,6 +33,23 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def with_interval(
+    name: str, values: Sequence[float], seed: int, sizes: Sequence[float] | None = None
+) -> dict[str, float]:
+    """
+    `sum(values) / sum(sizes)` under `name`, with a bootstrap 95 % interval over rows as `name_low` and `name_high`.
+
+    Args:
+        name (`str`): Of the figure.
+        values (`Sequence[float]`): One per row, such as a question.
+        seed (`int`): Of the resampling.
+        sizes (`Sequence[float]`, *optional*): How much each row counts, such as its tokens; 1 by default.
+    """
+    draws, sizes = _draws(len(values), seed), [1.0] * len(values) if sizes is None else sizes
+    low, high = _interval(_means(values, draws) / _means(sizes, draws))
+    return {name: float(sum(values) / sum(sizes)), f"{name}_low": low, f"{name}_high": high}
+
+
 class Recovery(evaluate.Metric):  # type: ignore[misc]
     """
     `(shuffled - right) / (text_shuffled - text_right)`, a ratio of means, with a bootstrap 95 % interval.

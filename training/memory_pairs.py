@@ -19,32 +19,37 @@ def load_pairs(path: str | Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def polarity(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> float:
+def polarity(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> list[float]:
     """
-    Share of answers that are likelier where what they follow was stated than where its opposite was.
-
-    Both directions of each pair count, and a tie counts as a failure.
+    For each pair, the share of its two answers that are likelier where what they follow was stated than where its
+    opposite was. A tie counts as a failure.
     """
     rows = _directions(pairs)
     questions = [question for *_, question, _, _ in rows]
     answers = [answer for *_, answer, _ in rows]
     own = _nll(scorer, read([[stated] for stated, *_ in rows], questions), answers)
     against = _nll(scorer, read([[opposite] for _, opposite, *_ in rows], questions), answers)
-    return sum(a < b for a, b in zip(own, against, strict=True)) / len(rows)
+    return _by_pair(own, against)
 
 
-def contradiction(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> float:
+def contradiction(scorer: AnswerScorer, read: Read, pairs: Sequence[dict[str, str]]) -> list[float]:
     """
-    Share of questions where, after a preference and then its opposite, an answer that follows the later is likelier.
-
-    Answers are compared per token, in both orders of each pair.
+    For each pair, the share of its two orders in which an answer that follows the later statement is likelier than one
+    that follows the earlier. Answers are compared per token.
     """
     rows = _directions(pairs)
     questions = [question for *_, question, _, _ in rows]
     readings = read([[earlier, later] for later, earlier, *_ in rows], questions)
     follows = _nll(scorer, readings, [answer for *_, answer, _ in rows])
     lags = _nll(scorer, readings, [answer for *_, answer in rows])
-    return sum(a < b for a, b in zip(follows, lags, strict=True)) / len(rows)
+    return _by_pair(follows, lags)
+
+
+def _by_pair(lower: Sequence[float], higher: Sequence[float]) -> list[float]:
+    """How often the former is below, for each pair: its second direction stands in the second half."""
+    hits = [a < b for a, b in zip(lower, higher, strict=True)]
+    half = len(hits) // 2
+    return [(first + second) / 2 for first, second in zip(hits[:half], hits[half:], strict=True)]
 
 
 def _directions(pairs: Sequence[dict[str, str]]) -> list[tuple[str, str, str, str, str]]:

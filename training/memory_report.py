@@ -29,9 +29,11 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
             console.print(_likelihoods(title, rows))
     if asked := [row for row in report["results"] if row["mcq"] is not None or row["mention_rate"] is not None]:
         console.print(_answers(asked))
-    single = _table("everything else", "measure", "value")
-    for name, value in _flat(report):
-        single.add_row(name, _number(value, 4))
+    single, flat = _table("everything else", "measure", "value", "95 %"), dict(_flat(report))
+    for name, value in flat.items():
+        if not name.endswith(("_low", "_high")):
+            ends = [_number(flat[end], 4) for end in (f"{name}_low", f"{name}_high") if end in flat]
+            single.add_row(name, _number(value, 4), " ".join(ends))
     console.print(single)
 
 

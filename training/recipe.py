@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pref_lstm.modeling.configuration_pref_memory import PrefMemoryConfig
 
+from .arguments import (
+    CategoryTrainingArguments,
+    KeyTrainingArguments,
+    MemoryTrainingArguments,
+    RelationTrainingArguments,
+    RetrievalTrainingArguments,
+)
+
 _PREFIX, _SUFFIX = "recipe_", ".json"
+_ARGUMENTS = {
+    "memory": PrefMemoryConfig,
+    "training": MemoryTrainingArguments,
+    "keys": KeyTrainingArguments,
+    "retrieval": RetrievalTrainingArguments,
+    "relations": RelationTrainingArguments,
+    "reconstruction": MemoryTrainingArguments,
+    "categories": CategoryTrainingArguments,
+}
+_NAMES = {part: {f.name for f in fields(kind)} for part, kind in _ARGUMENTS.items()} | {
+    "teacher": {"strength", "late_strength", "max_answer_tokens"},
+    "data": {"conversations", "epochs", "num_turns"},
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,11 @@ def load_recipe(name: str) -> Recipe:
     if not isinstance(content, dict) or not isinstance(content.get("memory"), dict):
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"The recipe '{name}' must be an object with an object `memory`, got {got}.")
+    for part, values in content.items():
+        # A name misspelt in a late stage would be found after the stages before it.
+        if part in _NAMES and values is not None and not (isinstance(values, dict) and values.keys() <= _NAMES[part]):
+            wrong = sorted(values.keys() - _NAMES[part]) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"The recipe '{name}' must have an object of known names as `{part}`, got {wrong}.")
     expected = _expected_keys(content)
     stated = {name for name, part in content.items() if name in expected or part not in (None, {})}
     if stated != expected:
