@@ -143,13 +143,14 @@ def test_nothing_is_scored_twice(finished, monkeypatch):
     assert main([*argv, "--cache", str(folder / "cache.jsonl")]) == 0
 
 
-def test_without_published_answers_the_lm_writes_them(adapter, tmp_path):
+def test_without_published_answers_the_lm_writes_them(adapter, tmp_path, capsys):
     data = write_prefeval(tmp_path / "bare", answers=False)
     argv = ["evaluate-memory", "--model", str(adapter), "--data", str(data), "--methods", "reminder", "--limit", "2"]
     argv += ["--num-turns", "0", "--num-preferences", "1", "--mcq-limit", "0", "--mention-limit", "0"]
     assert main([*argv, "--cache", str(tmp_path / "c.jsonl"), "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["answers"] == "the LM's own, on reading the reminder"
+    assert f"2 questions, answers: {report['answers']}," in " ".join(capsys.readouterr().out.split())
     [row] = report["results"]
     assert row["mcq"] is row["mention_rate"] is None
 

@@ -13,8 +13,8 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     """Print what [`MemoryRun.report`] found, in tables of at most 80 columns."""
     console = console or Console()
     console.print(
-        f"[bold]{report['lm']}[/], {report['n']} questions, {report['num_soft_tokens']} soft tokens"
-        + ("" if report["trained"] else ", memory [bold]UNTRAINED[/]")
+        f"[bold]{report['lm']}[/], {report['n']} questions, answers: {report['answers']}, "
+        f"{report['num_soft_tokens']} soft tokens" + ("" if report["trained"] else ", memory [bold]UNTRAINED[/]")
     )
     forms = {f"{form}, {how}": rows for form, by in report.get("forms", {}).items() for how, rows in by.items()}
     tables = {
